@@ -1,0 +1,54 @@
+"""OpenTelemetry for PyMongo and Motor: commands, waits, connection pools and the cluster's health.
+
+Either run an application under ``opentelemetry-instrument`` or, before it makes its first client:
+
+    from otel_mongo_apm import MongoInstrumentor
+
+    MongoInstrumentor().instrument()
+
+The names below are imported when they are first used, so that to import this package costs
+nothing and needs neither PyMongo nor the OpenTelemetry SDK.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._client import event_listeners
+    from ._instrumentor import MongoInstrumentor
+    from ._settings import FailedHook, RequestHook, ResponseHook, Settings
+
+__all__ = [
+    "FailedHook",
+    "MongoInstrumentor",
+    "RequestHook",
+    "ResponseHook",
+    "Settings",
+    "__version__",
+    "event_listeners",
+]
+
+_MODULES = {
+    "FailedHook": "._settings",
+    "MongoInstrumentor": "._instrumentor",
+    "RequestHook": "._settings",
+    "ResponseHook": "._settings",
+    "Settings": "._settings",
+    "event_listeners": "._client",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

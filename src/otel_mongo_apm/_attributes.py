@@ -1,0 +1,279 @@
+"""What an event tells: pure functions from PyMongo's events and documents to attributes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_RESPONSE_STATUS_CODE,
+    DB_SYSTEM_NAME,
+)
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
+
+from ._semconv import MONGODB, OTHER_ERROR
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+    Address = tuple[str, int | None]
+    Attributes = dict[str, AttributeValue]
+
+# Commands whose own value is a collection. An allow-list, because elsewhere it may be the name of
+# a user or a role (`dropUser`), a cursor ID or a number.
+COLLECTION_COMMANDS = frozenset(
+    {
+        "aggregate",
+        "collMod",
+        "collStats",
+        "compact",
+        "convertToCapped",
+        "count",
+        "create",
+        "createIndexes",
+        "createSearchIndexes",
+        "delete",
+        "distinct",
+        "drop",
+        "dropIndexes",
+        "dropSearchIndex",
+        "find",
+        "findAndModify",
+        "insert",
+        "killCursors",
+        "listIndexes",
+        "mapReduce",
+        "planCacheClear",
+        "planCacheClearFilters",
+        "planCacheListFilters",
+        "planCacheSetFilter",
+        "reIndex",
+        "update",
+        "updateSearchIndex",
+        "validate",
+    }
+)
+
+# The command monitoring specification's list of commands whose documents are not to be seen.
+SENSITIVE_COMMANDS = frozenset(
+    {
+        "authenticate",
+        "copydb",
+        "copydbgetnonce",
+        "copydbsaslstart",
+        "createUser",
+        "getnonce",
+        "saslContinue",
+        "saslStart",
+        "updateUser",
+    }
+)
+HELLO_COMMANDS = frozenset({"hello", "isMaster", "ismaster"})
+
+# Commands that the driver sends by itself, to tidy up.
+DRIVER_COMMANDS = frozenset({"endSessions", "killCursors"})
+
+# `insert` is not among them: to insert many documents is one operation, says the convention.
+BATCH_FIELDS: Mapping[str, str] = {"bulkWrite": "ops", "delete": "deletes", "update": "updates"}
+
+_DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
+_DOCUMENT_LENGTH = struct.Struct("<i")
+
+
+def collection_name(command_name: str, database: str, command: Mapping[str, Any]) -> str | None:
+    """The collection that a command is sent to, if it is sent to one.
+
+    >>> collection_name("find", "shop", {"find": "users", "filter": {}})
+    'users'
+    >>> collection_name("getMore", "shop", {"getMore": 4711, "collection": "users"})
+    'users'
+    >>> collection_name("aggregate", "shop", {"aggregate": 1, "pipeline": []})
+    >>> collection_name("dropUser", "shop", {"dropUser": "alice"})
+    """
+    if command_name in COLLECTION_COMMANDS:
+        value = command.get(command_name)
+    elif command_name == "getMore":
+        value = command.get("collection")
+    elif command_name == "explain":
+        return _explained_collection(database, command.get("explain"))
+    else:
+        return None
+    if not isinstance(value, str) or database == "admin" or value.startswith("$cmd"):
+        return None
+    return value
+
+
+def _explained_collection(database: str, explained: object) -> str | None:
+    if not isinstance(explained, Mapping):
+        return None
+    return collection_name(next(iter(explained), ""), database, explained)
+
+
+def is_speculative_authentication(command: Mapping[str, Any]) -> bool:
+    """Whether a `hello` carries credentials; PyMongo empties such a document."""
+    return not command or "speculativeAuthenticate" in command
+
+
+def waits_for_documents(command_name: str, command: Mapping[str, Any]) -> bool:
+    """Whether the server holds its reply back until there are documents, as a tailed cursor's."""
+    return command_name == "getMore" and "maxTimeMS" in command
+
+
+def returned_rows(reply: Mapping[str, Any]) -> int | None:
+    """The number of documents in a reply's batch; none without a cursor.
+
+    >>> returned_rows({"cursor": {"firstBatch": [{"_id": 1}, {"_id": 2}]}, "ok": 1})
+    2
+    """
+    cursor = reply.get("cursor")
+    if not isinstance(cursor, Mapping) or "nErrors" in reply:  # Results of writes are no rows.
+        return None
+    batch = cursor.get("nextBatch")
+    if batch is None:
+        batch = cursor.get("firstBatch")
+    if not isinstance(batch, list):
+        return None
+    if len(batch) == 1 and isinstance(batch[0], bytes):  # A raw batch: documents end to end.
+        return _documents_in(batch[0])
+    return len(batch)
+
+
+def _documents_in(batch: bytes) -> int:
+    count = position = 0
+    while position < len(batch):
+        position += _DOCUMENT_LENGTH.unpack_from(batch, position)[0]
+        count += 1
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command failed.
+
+    Args:
+        error_type: The server's code or the exception's class.
+        status_code: The server's code, if it was the server that refused.
+        name: The code's name or the exception's class, for people.
+        message: The server's or the exception's message; it may quote users' values.
+    """
+
+    error_type: str
+    status_code: str | None
+    name: str
+    message: str
+
+    @property
+    def attributes(self) -> Attributes:
+        """As attributes of a span or a measurement."""
+        if self.status_code is None:
+            return {ERROR_TYPE: self.error_type}
+        return {ERROR_TYPE: self.error_type, DB_RESPONSE_STATUS_CODE: self.status_code}
+
+
+def command_failure(failure: Mapping[str, Any], error: BaseException | None) -> Failure:
+    """Describe a failure by the server's code or, failing that, the exception's class.
+
+    >>> command_failure({"code": 59, "codeName": "CommandNotFound", "errmsg": "no x"}, None)
+    Failure(error_type='59', status_code='59', name='CommandNotFound', message='no x')
+    """
+    error_type = _error_type(failure.get("errtype"), error)
+    name = failure.get("codeName") or error_type.rpartition(".")[2]
+    message = str(failure.get("errmsg", ""))
+    if (code := failure.get("code")) is None:
+        return Failure(error_type, None, name, message)
+    return Failure(_code(code), _code(code), name, message)
+
+
+def _error_type(name: str | None, error: BaseException | None) -> str:
+    if error is None:
+        return name or OTHER_ERROR
+    if name and type(error).__name__ != name:  # An exception of somebody else's.
+        return name
+    return exception_type(error)
+
+
+def _code(code: object) -> str:
+    # Some servers send their numbers as doubles.
+    return str(int(code)) if isinstance(code, float) else str(code)
+
+
+def exception_type(error: BaseException) -> str:
+    """The qualified name of an exception's class, or of the one that it wraps.
+
+    PyMongo wraps what a socket raises in its own exceptions, since 4.18 before a listener
+    is told and until then afterwards.
+
+    >>> exception_type(TimeoutError())
+    'TimeoutError'
+    """
+    original = type(error.__cause__ or error)
+    if original.__module__ == "builtins":
+        return original.__qualname__
+    return f"{original.__module__}.{original.__qualname__}"
+
+
+def exception_failure(error: BaseException) -> Failure:
+    """Describe an exception by the server's code, if it has one, or else by its class.
+
+    >>> exception_failure(ConnectionRefusedError("refused"))
+    Failure(error_type='ConnectionRefusedError', status_code=None, ...)
+    """
+    details = getattr(error, "details", None) or {}
+    code = getattr(error, "code", None)
+    return command_failure(
+        {**details, "code": code, "errtype": type(error).__name__, "errmsg": str(error)}, error
+    )
+
+
+def write_failure(reply: Mapping[str, Any]) -> Failure | None:
+    """What went wrong in a write although the command succeeded: its first error.
+
+    >>> write_failure({"n": 1, "ok": 1})
+    >>> write_failure({"n": 0, "ok": 1, "writeErrors": [{"code": 11000, "errmsg": "E11000"}]})
+    Failure(error_type='11000', status_code='11000', name='DuplicateKeyError', message='E11000')
+    """
+    errors = reply.get("writeErrors")
+    if isinstance(errors, list) and errors:
+        return _reported(errors[0], "WriteError")
+    if error := reply.get("writeConcernError"):
+        return _reported(error, "WriteConcernError")
+    if reply.get("nErrors"):  # The server's own bulk write: a cursor of results.
+        return _reported(_first_failed_result(reply), "WriteError")
+    return None
+
+
+def _first_failed_result(reply: Mapping[str, Any]) -> object:
+    """What failed first; nothing if that is told in a later batch."""
+    cursor = reply.get("cursor")
+    results = cursor.get("firstBatch", ()) if isinstance(cursor, Mapping) else ()
+    return next((result for result in results if not result.get("ok")), None)
+
+
+def _reported(error: object, name: str) -> Failure:
+    if not isinstance(error, Mapping) or error.get("code") is None:
+        return Failure(OTHER_ERROR, None, name, "")
+    code = _code(error["code"])
+    if code in _DUPLICATE_KEY_CODES:  # The server names no codes here; PyMongo has a class for it.
+        name = "DuplicateKeyError"
+    return Failure(code, code, error.get("codeName") or name, str(error.get("errmsg", "")))
+
+
+def server_attributes(address: Address) -> Attributes:
+    """The attributes of a server's address; a Unix socket's has no port.
+
+    >>> server_attributes(("/tmp/mongodb-27017.sock", None))
+    {'server.address': '/tmp/mongodb-27017.sock'}
+    """
+    host, port = address
+    return {SERVER_ADDRESS: host} if port is None else {SERVER_ADDRESS: host, SERVER_PORT: port}
+
+
+class ServerAttributes(dict["Address", "Attributes"]):
+    """What is known of each server; built once, then shared. Do not mutate."""
+
+    def __missing__(self, address: Address) -> Attributes:
+        attributes = self[address] = {DB_SYSTEM_NAME: MONGODB, **server_attributes(address)}
+        return attributes

@@ -1,0 +1,27 @@
+"""Who is calling: a thread or a task."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.events import _get_running_loop
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+
+def current_task() -> asyncio.Task[object] | None:
+    """The task that runs; none outside of an event loop."""
+    # To ask `asyncio.current_task` there costs an exception.
+    return None if _get_running_loop() is None else asyncio.current_task()
+
+
+def caller() -> Hashable:
+    """The task that runs, or else the thread's identifier."""
+    return current_task() or get_ident()
+
+
+def is_over(caller: Hashable) -> bool:
+    """Whether a caller is a task that is done."""
+    return isinstance(caller, asyncio.Task) and caller.done()

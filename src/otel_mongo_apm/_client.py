@@ -1,0 +1,86 @@
+"""What one client's listeners share, and the listeners."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._client_reference import ClientReference
+from ._cluster import HeartbeatTelemetry
+from ._cluster_log import ClusterLog
+from ._cluster_spans import ClusterSpans
+from ._cluster_state import Cluster
+from ._commands import CommandTelemetry
+from ._pools import Pools, PoolTelemetry
+from ._settings import Settings
+from ._telemetry import Telemetry
+from ._timeline import Timeline
+from ._waits import Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pymongo.monitoring import _EventListener
+
+LISTENERS = (CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
+
+
+class ClientTelemetry:
+    """All that is known of one client; its listeners keep it, and the client keeps them.
+
+    Args:
+        telemetry: What all clients share.
+        client: The client.
+    """
+
+    def __init__(self, telemetry: Telemetry, client: ClientReference) -> None:
+        settings = telemetry.settings
+        self.telemetry = telemetry
+        self.client = client
+        self.timeline = Timeline()
+        self.pools = Pools(client)
+        self.waits = Waits(telemetry, self.timeline) if settings.command_spans else None
+        self.cluster = Cluster(
+            client,
+            self.timeline,
+            ClusterLog(settings),
+            ClusterSpans(telemetry, self.timeline),
+            telemetry.topology_instruments,
+        )
+        telemetry.observe(self)
+
+
+def client_listeners(telemetry: Telemetry, client: ClientReference) -> list[_EventListener]:
+    """One client's set of listeners: what is off is not among them."""
+    return list(_listeners(ClientTelemetry(telemetry, client)))
+
+
+def _listeners(client: ClientTelemetry) -> Iterator[_EventListener]:
+    telemetry = client.telemetry
+    settings = telemetry.settings
+    if settings.command_spans or settings.metrics:
+        yield CommandTelemetry(client)
+    if settings.command_spans or telemetry.pool_instruments or telemetry.sees_cluster:
+        yield PoolTelemetry(client)
+    if telemetry.sees_cluster:
+        yield HeartbeatTelemetry(client)
+
+
+def event_listeners(**settings: Any) -> list[_EventListener]:
+    """Listeners for one client, for those who would rather pass them than `instrument()`.
+
+    ``MongoClient(event_listeners=[*event_listeners(query_text="off"), my_listener])``. Make a
+    set for each client: the pools and the cluster of two cannot be told apart in one set.
+
+    Args:
+        settings: The keywords of `Settings`; also ``capture_statement``.
+
+    Raises:
+        TypeError: A keyword is unknown, or its value is of a wrong type.
+        ValueError: A keyword's value is not among those accepted.
+    """
+    return client_listeners(Telemetry(Settings.resolve(**settings)), ClientReference())
+
+
+def is_instrumented(listeners: Sequence[object]) -> bool:
+    """Whether ours are among a client's listeners already, as in those that PyMongo clones."""
+    return any(isinstance(listener, LISTENERS) for listener in listeners)

@@ -1,0 +1,189 @@
+"""The cluster as one client sees it.
+
+Each of PyMongo's prompt events (heartbeats, cleared pools, server selection) is taken for an
+occasion to look at the client's live description. To look is quick and allowed anywhere, even
+under PyMongo's locks; what calls exporters and loggers waits until somebody without a lock comes
+along to tell it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ._compat import topology_description, topology_id
+from ._descriptions import Topology, changes, topology
+from ._semconv import (
+    CLIENT_TOPOLOGY_CLOSED,
+    CLIENT_TOPOLOGY_DESCRIPTION_CHANGED,
+    CLIENT_TOPOLOGY_OPENED,
+    CLIENT_TOPOLOGY_PRIMARY_CHANGED,
+    TOPOLOGY_ID,
+)
+from ._timeline import ClusterEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.topology_description import TopologyDescription
+
+    from ._attributes import Address, Attributes
+    from ._client_reference import ClientReference
+    from ._cluster_log import ClusterLog
+    from ._cluster_spans import ClusterSpans
+    from ._instruments import Instruments
+    from ._timeline import Timeline
+
+
+class Cluster:
+    """What one client knows of its servers, and what has happened that nobody was told of yet.
+
+    Args:
+        client: The client.
+        timeline: Where its events go at once.
+        log: Where they are told when the time has come.
+        spans: Where they are told, too.
+        instruments: Where they are counted, if they are.
+    """
+
+    def __init__(
+        self,
+        client: ClientReference,
+        timeline: Timeline,
+        log: ClusterLog,
+        spans: ClusterSpans,
+        instruments: Instruments | None,
+    ) -> None:
+        self._client = client
+        self._timeline = timeline
+        self._log = log
+        self._spans = spans
+        self._instruments = instruments
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Know nothing; in the child of a fork, even a lock may be one that nobody releases."""
+        self._looking = threading.Lock()
+        self._telling = threading.Lock()
+        self.description: TopologyDescription | None = None
+        self._untold: deque[Callable[[], None]] = deque()
+        self.topology = Topology()
+        self.types_seen: dict[Address, set[str]] = {}
+        self.is_open = False
+        self.is_closed = False
+        self._opened_at = 0
+
+    def open(self) -> None:
+        """Note that monitoring has begun, the first time."""
+        if self.is_open or (self.is_closed and self._live_topology_is_blank()):
+            return
+        self.is_open, self.is_closed = True, False
+        now = self._opened_at = time.time_ns()
+        self._untold.append(lambda: self._spans.opened(now))
+        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
+
+    def close(self) -> None:
+        """Note that the client was closed, the first time."""
+        if not self.is_open:
+            return
+        self.is_open, self.is_closed = False, True
+        now, last = time.time_ns(), self.topology
+        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_CLOSED, "Topology closed", now))
+        self._untold.append(lambda: self._spans.closed(last, now))
+
+    def look(self) -> None:
+        """Note what has changed."""
+        # Held for as long as it takes to compare two descriptions. The live one is read under
+        # it, so that an older one cannot come after a newer.
+        if not self.is_open:
+            return
+        with self._looking:
+            description = self._live_description()
+            if description is None or description is self.description:
+                return
+            self.description = description
+            self._compare(topology(description, self.topology.primary))
+
+    def note(self, event: ClusterEvent) -> None:
+        """Note an event that is no change of a description."""
+        self._timeline.add(event)
+        self._untold.append(lambda: self._tell_event(event))
+
+    def tell(self) -> None:
+        """Look, and tell everything so far. Not to be called under PyMongo's locks."""
+        self.look()
+        while self._telling.acquire(blocking=False):
+            try:
+                self._tell_all()
+            finally:
+                self._telling.release()
+            if not self._untold:  # Else somebody has added to it and found us busy.
+                break
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            self._untold.popleft()()
+        self._spans.review(self.topology, time.time_ns())
+
+    def _live_description(self) -> TopologyDescription | None:
+        client = self._client()
+        return None if client is None else topology_description(client)
+
+    def _live_topology_is_blank(self) -> bool:
+        description = self._live_description()
+        return description is None or topology(description, None).is_blank
+
+    def _opened_or_closed(self, name: str, line: str, now: int) -> ClusterEvent:
+        client = self._client()
+        identifier = None if client is None else topology_id(client)
+        attributes: Attributes = {} if identifier is None else {TOPOLOGY_ID: str(identifier)}
+        return ClusterEvent(name, now, attributes, line)
+
+    def _compare(self, new: Topology) -> None:
+        old, self.topology = self.topology, new
+        if new.is_blank and not old.is_blank:
+            self.topology = old  # For the last events to tell of.
+            self.close()
+            return
+        self.types_seen = {
+            address: self.types_seen.get(address, set()) | {server.type}
+            for address, server in new.servers.items()
+        }
+        now = self._time_of_change(old, new)
+        events = list(changes(old, new, now))
+        for event in events:
+            self._timeline.add(event)
+        if events:
+            self._untold.append(lambda: self._tell_change(old, new, events, now))
+
+    def _time_of_change(self, old: Topology, new: Topology) -> int:
+        """When the driver learned of it; it may be some time ago if heartbeats are rare."""
+        now, ages = time.time_ns(), [0.0]
+        if self.description:
+            descriptions = self.description.server_descriptions()
+            changed = (a for a, server in new.servers.items() if server != old.servers.get(a))
+            updates = [descriptions[address].last_update_time for address in changed]
+            ages = [time.monotonic() - update for update in updates if update]
+        return max(now - round(min(ages, default=0.0) * 1_000_000_000), self._opened_at)
+
+    def _tell_change(
+        self, old: Topology, new: Topology, events: list[ClusterEvent], now: int
+    ) -> None:
+        self._spans.changed(old, new, events, now)
+        for event in events:
+            self._log.tell(event)
+            self._count(event, new)
+
+    def _tell_event(self, event: ClusterEvent) -> None:
+        self._spans.happened(event)
+        self._log.tell(event)
+
+    def _count(self, event: ClusterEvent, new: Topology) -> None:
+        if self._instruments is None:
+            return
+        if event.name == CLIENT_TOPOLOGY_DESCRIPTION_CHANGED:
+            self._instruments.description_changes.add(1)
+        elif event.name == CLIENT_TOPOLOGY_PRIMARY_CHANGED:
+            self._instruments.primary_changes.add(1, new.replica_set_attributes)

@@ -1,0 +1,163 @@
+"""Everything that depends on PyMongo's version or on its private names."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+import pymongo
+from pymongo.errors import InvalidOperation
+
+from ._callers import current_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType, ModuleType
+    from weakref import WeakValueDictionary
+
+    from bson.objectid import ObjectId
+    from pymongo.topology_description import TopologyDescription
+
+_logger = logging.getLogger(__name__)
+
+# Where PyMongo makes the client of mongocryptd: 4.7, 4.8; then since 4.9 sync and async.
+_ENCRYPTION_MODULES = frozenset(
+    {"pymongo.encryption", "pymongo.synchronous.encryption", "pymongo.asynchronous.encryption"}
+)
+# PyMongo's own threads and tasks: monitors, events, and the cursors to kill.
+_BACKGROUND_PREFIX = "pymongo_"
+
+
+def client_classes() -> Iterator[type[Any]]:
+    """Yield each class that connects; Motor's clients have a `MongoClient` inside."""
+    yield pymongo.MongoClient
+    if pymongo.version_tuple >= (4, 11):  # Before that it was a beta that blocked its event loop.
+        yield pymongo.AsyncMongoClient
+
+
+def is_made_by_encryption() -> bool:
+    """Whether it is PyMongo's client-side encryption that is making a client right now."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
+    while frame:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("pymongo."):
+            return module in _ENCRYPTION_MODULES
+        frame = frame.f_back
+    return False
+
+
+def is_background() -> bool:
+    """Whether this is a thread or a task of PyMongo's own."""
+    if threading.current_thread().name.startswith(_BACKGROUND_PREFIX):
+        return True
+    task = current_task()
+    return task is not None and task.get_name().startswith(_BACKGROUND_PREFIX)
+
+
+def is_cancelled_check(error: BaseException) -> bool:
+    """Whether a heartbeat did not fail but was cancelled, as when its client is closed."""
+    return type(error).__name__ == "_OperationCancelled"
+
+
+def topology_description(client: Any) -> TopologyDescription | None:
+    """A client's live description; none before it has one."""
+    try:
+        description: TopologyDescription = client.topology_description
+    except (AttributeError, InvalidOperation):  # It is being made, or its SRV record looked up.
+        return None
+    return description
+
+
+def topology_id(client: Any) -> ObjectId | None:
+    """The ID by which PyMongo's own events and logs call a client's topology."""
+    return getattr(_topology(client), "_topology_id", None)
+
+
+def _topology(client: Any) -> Any:
+    # Not by getattr: to that a client answers with a database.
+    return vars(client).get("_topology")
+
+
+def clients_with(is_it: Callable[[object], bool]) -> list[Any]:
+    """The clients that have a certain listener."""
+    return [
+        client
+        for cls in client_classes()
+        for client in _alive(getattr(cls, "_clients", None))
+        if any(map(is_it, client.options.event_listeners))
+    ]
+
+
+def _alive(clients: WeakValueDictionary[Any, Any] | None) -> Iterator[Any]:
+    # The references are copied at once; others make and lose clients meanwhile.
+    for reference in clients.valuerefs() if clients is not None else ():
+        client = reference()
+        if client is not None:
+            yield client
+
+
+def app_name(client: Any) -> str | None:
+    """What a client calls its application to the server; none before its options are known."""
+    try:
+        metadata = client.options.pool_options.appname
+    except AttributeError:
+        return None
+    return str(metadata) if metadata else None
+
+
+def exception_in_hand() -> BaseException | None:
+    """The exception that PyMongo is handling while it calls a listener."""
+    error = sys.exc_info()[1]
+    traceback = error.__traceback__ if error else None
+    if traceback is None:
+        return None
+    # The traceback begins in the frame that caught it; that may be one of the application's,
+    # which called PyMongo while it handled an exception of its own.
+    caught_in = traceback.tb_frame.f_globals.get("__name__", "")
+    return error if caught_in.startswith("pymongo.") else None
+
+
+def topology_classes() -> Iterator[tuple[type[Any], bool]]:
+    """Yield each class that selects servers, and whether it is an asynchronous one."""
+    if pymongo.version_tuple < (4, 9):
+        modules = {"pymongo.topology": False}
+    else:
+        modules = {"pymongo.synchronous.topology": False, "pymongo.asynchronous.topology": True}
+    for name, is_async in modules.items():
+        cls = getattr(_module(name), "Topology", None)
+        if _takes(getattr(cls, "select_server", None), "selector", "operation"):
+            yield cast("type[Any]", cls), is_async
+        else:
+            _warn_of_loss(
+                f"{name}.Topology.select_server(selector, operation)",
+                "waits for a server have no spans",
+            )
+
+
+def listeners_of(topology: Any) -> list[Any]:
+    """The listeners of a topology's client."""
+    listeners = getattr(topology, "_listeners", None)
+    return [] if listeners is None else list(listeners.event_listeners())
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+def _takes(function: Any, *parameters: str) -> bool:
+    """Whether a function is there and its first parameters, after `self`, are these."""
+    return (
+        callable(function)
+        and tuple(inspect.signature(function).parameters)[1:][: len(parameters)] == parameters
+    )
+
+
+def _warn_of_loss(name: str, loss: str) -> None:
+    _logger.warning("PyMongo %s lacks %s: %s.", pymongo.version, name, loss)

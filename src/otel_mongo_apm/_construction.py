@@ -1,0 +1,52 @@
+"""The constructors of PyMongo's clients, wrapped: each client is made with our listeners."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._client import client_listeners, is_instrumented
+from ._client_reference import ClientReference
+from ._compat import client_classes, is_made_by_encryption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._telemetry import Telemetry
+
+    Undo = Callable[[], None]
+
+
+def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
+    """Wrap the constructor of each class of clients; return what undoes it."""
+    return [_wrap_constructor(cls, telemetry) for cls in client_classes()]
+
+
+def _wrap_constructor(cls: type[Any], telemetry: Telemetry) -> Undo:
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def instrumented(self: object, *args: Any, **kwargs: Any) -> None:
+        if telemetry.is_on and not is_made_by_encryption():
+            kwargs = _with_listeners(self, kwargs, telemetry)
+        original(self, *args, **kwargs)
+
+    def undo() -> None:
+        # Somebody may have wrapped the constructor after us; then ours stays, and does nothing.
+        if cls.__init__ is instrumented:
+            cls.__init__ = original
+
+    cls.__init__ = instrumented
+    return undo
+
+
+def _with_listeners(
+    client: object, keywords: dict[str, Any], telemetry: Telemetry
+) -> dict[str, Any]:
+    given = keywords.get("event_listeners") or ()
+    if not isinstance(given, Sequence) or is_instrumented(given):
+        return keywords  # What is no sequence is PyMongo's to complain about.
+    listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
+    return {**keywords, "event_listeners": [*given, *listeners]}

@@ -1,0 +1,114 @@
+"""How the conventions name a command's span and which attributes they give it from the start."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+)
+
+from ._attributes import BATCH_FIELDS, COLLECTION_COMMANDS, ServerAttributes
+from ._exclusions import gate
+
+if TYPE_CHECKING:
+    from ._attributes import Address, Attributes
+    from ._exclusions import Gate
+    from ._settings import Settings
+
+    # Command, database, collection and server.
+    Key = tuple[str, str, str | None, Address]
+
+_logger = logging.getLogger(__name__)
+
+MAX_SIGNATURES = 10_000
+MAX_METRIC_COLLECTIONS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSignature:
+    """What all commands of one name to one collection of one server have in common.
+
+    Args:
+        address: The server's.
+        span_name: The name of their spans.
+        attributes: What `start_span` is given, so that samplers see it. Shared; do not mutate.
+        metric_attributes: What measurements carry. Shared; do not mutate.
+        gate: Decides whether such a command has a span; all have one if there is none.
+        batch_field: The field that holds a batch of writes.
+        names_collection: Whether the command's own value is the name of a collection.
+    """
+
+    address: Address
+    span_name: str
+    attributes: Attributes
+    metric_attributes: Attributes
+    gate: Gate | None
+    batch_field: str | None
+    names_collection: bool
+
+
+class CommandSignatures(dict["Key", CommandSignature]):
+    """Signatures under the ``semconv`` convention, each built when it is first met."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._servers = ServerAttributes()
+
+    def __missing__(self, key: Key) -> CommandSignature:
+        if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
+            self.clear()
+        signature = self[key] = self._signature(*key)
+        return signature
+
+    def _signature(
+        self, command_name: str, database: str, collection: str | None, address: Address
+    ) -> CommandSignature:
+        bare: Attributes = {
+            **self._servers[address],
+            DB_NAMESPACE: database,
+            DB_OPERATION_NAME: command_name,
+        }
+        full = bare if collection is None else {**bare, DB_COLLECTION_NAME: collection}
+        return CommandSignature(
+            address=address,
+            span_name=f"{command_name} {database if collection is None else collection}",
+            attributes=full,
+            metric_attributes=full if _metric_collections.admit(database, collection) else bare,
+            gate=gate(self._settings, command_name, database, collection),
+            batch_field=BATCH_FIELDS.get(command_name),
+            names_collection=command_name in COLLECTION_COMMANDS,
+        )
+
+
+class _MetricCollections:
+    """The collections that this process names in its metrics: bounded, as each is a series."""
+
+    def __init__(self) -> None:
+        self._admitted: set[tuple[str, str]] = set()
+        self._has_refused = False
+
+    def admit(self, database: str, collection: str | None) -> bool:
+        if collection is None or (database, collection) in self._admitted:
+            return True
+        if len(self._admitted) >= MAX_METRIC_COLLECTIONS:
+            self._refuse()
+            return False
+        self._admitted.add((database, collection))
+        return True
+
+    def _refuse(self) -> None:
+        if not self._has_refused:
+            self._has_refused = True
+            _logger.warning(
+                "Metrics name the first %d collections; those of others are without a name.",
+                MAX_METRIC_COLLECTIONS,
+            )
+
+
+_metric_collections = _MetricCollections()

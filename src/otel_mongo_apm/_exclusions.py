@@ -1,0 +1,63 @@
+"""Which commands have no span: what is sensitive, excluded, or of nobody's trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+
+from ._attributes import (
+    DRIVER_COMMANDS,
+    HELLO_COMMANDS,
+    SENSITIVE_COMMANDS,
+    is_speculative_authentication,
+)
+from ._compat import is_background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymongo.monitoring import CommandStartedEvent
+
+    from ._settings import Settings
+
+    Gate = Callable[[CommandStartedEvent], bool]
+
+
+def gate(
+    settings: Settings, command_name: str, database: str, collection: str | None
+) -> Gate | None:
+    """What to ask before such a command gets a span; nothing to ask for most of them."""
+    if command_name in SENSITIVE_COMMANDS or _is_excluded(
+        settings, command_name, database, collection
+    ):
+        return _never
+    if command_name in HELLO_COMMANDS:
+        return _unless_it_authenticates
+    if command_name in DRIVER_COMMANDS or settings.require_parent:
+        return _within_a_trace
+    return None
+
+
+def _is_excluded(
+    settings: Settings, command_name: str, database: str, collection: str | None
+) -> bool:
+    return (
+        not settings.command_spans
+        or command_name in settings.exclude_commands
+        or database in settings.exclude_databases
+        or not settings.exclude_collections.isdisjoint({collection, f"{database}.{collection}"})
+    )
+
+
+def _never(_: CommandStartedEvent) -> bool:
+    return False
+
+
+def _unless_it_authenticates(event: CommandStartedEvent) -> bool:
+    return not is_speculative_authentication(event.command)
+
+
+def _within_a_trace(_: CommandStartedEvent) -> bool:
+    # What PyMongo does in the background may run in a copy of some stranger's context.
+    return not is_background() and trace.get_current_span().get_span_context().is_valid

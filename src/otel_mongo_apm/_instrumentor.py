@@ -1,0 +1,56 @@
+"""`MongoInstrumentor`: what `opentelemetry-instrument` and its users call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,  # Its module tells type checkers to look away.
+)
+
+from ._settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from ._telemetry import Telemetry
+
+
+class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untyped.
+    """Instruments PyMongo, sync and async, and with it Motor.
+
+    ``opentelemetry-instrument`` loads it by the name ``mongo_apm``. It sees the clients that
+    are made after `instrument()`. Those made before it, or while an earlier `instrument()` that
+    was undone was in force, stay as they are.
+    """
+
+    _telemetry: Telemetry | None = None
+    _undo: Sequence[Callable[[], None]] = ()
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The versions of PyMongo that can be instrumented, as requirements."""
+        return ("pymongo >= 4.7, < 5",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        """Instrument with the keywords of `Settings`; also ``capture_statement``.
+
+        Raises:
+            TypeError: A keyword is unknown, or its value is of a wrong type.
+            ValueError: A keyword's value is not among those accepted.
+        """
+        settings = Settings.resolve(**kwargs)
+        # Here, since to import this package must not import PyMongo.
+        from ._construction import wrap_constructors  # noqa: PLC0415
+        from ._selection import wrap_server_selection  # noqa: PLC0415
+        from ._telemetry import Telemetry  # noqa: PLC0415
+
+        self._telemetry = Telemetry(settings)
+        self._undo = [*wrap_constructors(self._telemetry), wrap_server_selection()]
+
+    def _uninstrument(self, **_: Any) -> None:
+        """Leave new clients alone and quiet those that exist, whose open spans still end."""
+        for undo in self._undo:
+            undo()
+        self._undo = ()
+        if self._telemetry:
+            self._telemetry.is_on = False

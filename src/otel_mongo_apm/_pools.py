@@ -1,0 +1,244 @@
+"""The connection pools of one client: their counts, times and failures."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from itertools import chain, count
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolListener
+
+from ._attributes import Failure, exception_failure, server_attributes
+from ._callers import caller, is_over
+from ._compat import app_name, exception_in_hand
+from ._descriptions import written
+from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, POOL_NAME
+from ._timeline import ClusterEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from pymongo.monitoring import (
+        ConnectionCheckedInEvent,
+        ConnectionCheckedOutEvent,
+        ConnectionCheckOutFailedEvent,
+        ConnectionCheckOutStartedEvent,
+        ConnectionClosedEvent,
+        ConnectionCreatedEvent,
+        ConnectionReadyEvent,
+        PoolClearedEvent,
+        PoolClosedEvent,
+        PoolCreatedEvent,
+        PoolReadyEvent,
+    )
+
+    from ._attributes import Address, Attributes
+    from ._client import ClientTelemetry
+    from ._client_reference import ClientReference
+
+DEFAULT_MAX_SIZE = 100
+# How many callers may wait before those are dropped that have gone without a word.
+MANY_PENDING = 256
+# What PyMongo raises, but only after it has published the failure.
+_RAISED_LATER = {
+    ConnectionCheckOutFailedReason.TIMEOUT: "WaitQueueTimeoutError",
+    ConnectionCheckOutFailedReason.POOL_CLOSED: "_PoolClosedError",
+    ConnectionCheckOutFailedReason.CONN_ERROR: "AutoReconnect",
+}
+
+
+@dataclass(eq=False)
+class Pool:
+    """One pool. That a connection was closed may be told twice, so these are sets, not counts.
+
+    Args:
+        name: As metrics have it.
+        max_size: How many connections it may have; 0 for no limit.
+        min_size: How many it keeps.
+        connections: The driver's IDs of those that are open.
+        used: The IDs of those that are checked out, with the time of it if that is measured.
+        pending: The threads and tasks that wait for one.
+        is_closed: Whether it is only here for its last connections to come back to.
+    """
+
+    name: str
+    max_size: int = DEFAULT_MAX_SIZE
+    min_size: int = 0
+    connections: set[int] = field(default_factory=set)
+    used: dict[int, float] = field(default_factory=dict)
+    pending: dict[Hashable, None] = field(default_factory=dict)
+    is_closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.attributes: Attributes = {POOL_NAME: self.name}
+
+    def wait_for(self, waiting: Hashable) -> None:
+        """Count a caller that asks for a connection."""
+        if len(self.pending) >= MANY_PENDING:
+            self.drop_the_silent()
+        self.pending[waiting] = None
+
+    def drop_the_silent(self) -> None:
+        """Forget those that wait no longer: of a task that was cancelled PyMongo says nothing."""
+        for waiting in list(self.pending):
+            if is_over(waiting):
+                self.pending.pop(waiting, None)
+
+
+_pools_by_name: WeakValueDictionary[str, Pool] = WeakValueDictionary()
+
+
+def _named_pool(address: Address, application: str | None) -> Pool:
+    """Make a pool with a name that no other of this process has."""
+    server = written(address)
+    suffixes: Iterator[object] = chain([application] if application else [], count(2))
+    names = chain([server], (f"{server}/{suffix}" for suffix in suffixes))
+    pools = (Pool(name) for name in names)
+    return next(pool for pool in pools if _pools_by_name.setdefault(pool.name, pool) is pool)
+
+
+class Pools(dict["Address", Pool]):
+    """One client's pools by their servers."""
+
+    def __init__(self, client: ClientReference) -> None:
+        super().__init__()
+        self._client = client
+
+    def __missing__(self, address: Address) -> Pool:
+        client = self._client()
+        pool = self[address] = _named_pool(address, None if client is None else app_name(client))
+        return pool
+
+    def close(self, address: Address) -> None:
+        """Close a pool, and let another have its name."""
+        if (pool := self.get(address)) and not pool.is_closed:
+            pool.is_closed = True
+            _pools_by_name.pop(pool.name, None)
+
+    def create(self, address: Address) -> Pool:
+        """Begin a pool anew."""
+        self.close(address)
+        return self.__missing__(address)
+
+
+class PoolTelemetry(ConnectionPoolListener):
+    """Counts and measures one client's connections.
+
+    PyMongo calls some of these methods with its locks held, so they wait for nobody.
+    """
+
+    def __init__(self, client: ClientTelemetry) -> None:
+        self._of = client
+        self.client = client.client
+        self.telemetry = client.telemetry
+        self.cluster = client.cluster
+        self.waits = client.waits
+        self._pools = client.pools
+        self._instruments = client.telemetry.pool_instruments
+        self._measures_use = client.telemetry.settings.pool_use_time
+
+    def pool_created(self, event: PoolCreatedEvent) -> None:
+        """Make a pool; PyMongo tells those of its options that are no defaults."""
+        pool = self._pools.create(event.address)
+        pool.max_size = event.options.get("maxPoolSize", DEFAULT_MAX_SIZE)
+        pool.min_size = event.options.get("minPoolSize", 0)
+
+    def pool_ready(self, event: PoolReadyEvent) -> None:
+        """Do nothing: that its server is known is told by a heartbeat."""
+
+    def pool_cleared(self, event: PoolClearedEvent) -> None:
+        """Tell that connections were given up; it also shows at once what a server has become."""
+        if not self.telemetry.is_on:
+            return
+        pool = self._pools[event.address]
+        if self._instruments:
+            self._instruments.pool_clears.add(1, pool.attributes)
+        self.cluster.look()
+        self.cluster.note(_pool_cleared(event.address, pool))
+
+    def pool_closed(self, event: PoolClosedEvent) -> None:
+        """Observe a pool no longer; a client whose pools are all closed is closed itself."""
+        self._pools.close(event.address)
+        if all(pool.is_closed for pool in list(self._pools.values())):
+            self.cluster.close()
+
+    def connection_created(self, event: ConnectionCreatedEvent) -> None:
+        """Do nothing: until it is ready it may still fail."""
+
+    def connection_ready(self, event: ConnectionReadyEvent) -> None:
+        """Count a connection, and measure how long it took to make."""
+        pool = self._pools[event.address]
+        pool.connections.add(event.connection_id)
+        if self._instruments:
+            self._instruments.connection_create_time.record(_seconds(event), pool.attributes)
+
+    def connection_closed(self, event: ConnectionClosedEvent) -> None:
+        """Count a connection no longer, and count why."""
+        pool = self._pools[event.address]
+        was_open = event.connection_id in pool.connections
+        pool.connections.discard(event.connection_id)
+        pool.used.pop(event.connection_id, None)
+        if self._instruments and was_open and event.reason:
+            reason = {**pool.attributes, CONNECTION_CLOSE_REASON: event.reason}
+            self._instruments.connection_closes.add(1, reason)
+
+    def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
+        """Count a caller that waits."""
+        self._pools[event.address].wait_for(caller())
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        """Count a connection as used, and measure the wait for it."""
+        pool, seconds = self._pools[event.address], _seconds(event)
+        pool.pending.pop(caller(), None)
+        pool.used[event.connection_id] = time.monotonic() if self._measures_use else 0.0
+        if self._instruments:
+            self._instruments.connection_wait_time.record(seconds, pool.attributes)
+        if self.waits and seconds >= self.waits.threshold:
+            self.waits.checked_out(event.address, pool.name, seconds)
+
+    def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
+        """Tell why there is no connection."""
+        pool, failure = self._pools[event.address], _check_out_failure(event)
+        pool.pending.pop(caller(), None)
+        if self._instruments:
+            if event.reason == ConnectionCheckOutFailedReason.TIMEOUT:
+                self._instruments.connection_timeouts.add(1, pool.attributes)
+            error = {**pool.attributes, ERROR_TYPE: failure.error_type}
+            self._instruments.check_out_failures.add(1, error)
+        if self.waits:
+            self.waits.checked_out(event.address, pool.name, _seconds(event), failure)
+
+    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
+        """Count a connection as idle, and measure its use."""
+        pool = self._pools[event.address]
+        since = pool.used.pop(event.connection_id, None)
+        if self._instruments and self._measures_use and since is not None:
+            seconds = time.monotonic() - since
+            self._instruments.connection_use_time.record(seconds, pool.attributes)
+
+
+def _seconds(
+    event: ConnectionReadyEvent | ConnectionCheckedOutEvent | ConnectionCheckOutFailedEvent,
+) -> float:
+    return max(event.duration or 0.0, 0.0)  # A clock that was set back made it negative until 4.18.
+
+
+def _check_out_failure(event: ConnectionCheckOutFailedEvent) -> Failure:
+    if event.reason == ConnectionCheckOutFailedReason.CONN_ERROR and (error := exception_in_hand()):
+        return exception_failure(error)
+    name = _RAISED_LATER[event.reason]
+    return Failure(f"pymongo.errors.{name}", None, name, event.reason)
+
+
+def _pool_cleared(address: Address, pool: Pool) -> ClusterEvent:
+    return ClusterEvent(
+        CLIENT_POOL_CLEARED,
+        time.time_ns(),
+        {**server_attributes(address), **pool.attributes},
+        f"Connection pool {pool.name} cleared",
+        address,
+        is_warning=True,
+    )

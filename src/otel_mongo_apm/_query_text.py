@@ -1,0 +1,234 @@
+"""The text of a command: JSON with its values hidden, or raw.
+
+A text is written from left to right and left as soon as it is longer than its room, so what
+it costs depends on the room, never on the size of the command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from json import JSONEncoder
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from bson import json_util
+from bson.binary import Binary, UuidRepresentation
+from bson.code import Code
+from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
+from bson.decimal128 import Decimal128
+from bson.errors import InvalidBSON
+from bson.int64 import Int64
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
+from bson.objectid import ObjectId
+from bson.regex import Regex
+from bson.timestamp import Timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HIDDEN = '"?"'
+_ELLIPSIS = "..."
+
+# Levels of documents and lists, the command being the first.
+_DEPTH = 20
+_RAW_DEPTH = 100  # MongoDB lets no document be deeper.
+
+# How many items decide whether a list is one of scalars; later ones are not looked at.
+_SAMPLE = 20
+
+_RAW_LEFT_OUT = frozenset({"lsid", "$db", "$clusterTime", "signature"})
+_LEFT_OUT = _RAW_LEFT_OUT | {"$readPreference", "txnNumber", "autocommit", "startTransaction"}
+
+_LISTS = (list, tuple)
+_CONTAINERS = (dict, *_LISTS, Mapping)  # The slow check, Mapping, comes last.
+_PLAIN_SCALARS = (str, bytes, int, float, bool, type(None), datetime, UUID, re.Pattern)
+_BSON_SCALARS = (
+    *(Binary, Code, DBRef, DatetimeMS, Decimal128, Int64),
+    *(MaxKey, MinKey, ObjectId, Regex, Timestamp),
+)
+_SCALARS = (*_PLAIN_SCALARS, *_BSON_SCALARS)
+_SCALAR_TYPES = frozenset(_SCALARS)
+
+_json = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_json_options = json_util.RELAXED_JSON_OPTIONS.with_options(
+    uuid_representation=UuidRepresentation.STANDARD  # Without one, a UUID cannot be written.
+)
+
+
+def sanitized(
+    command: Mapping[str, Any], max_length: int, *, keep_value: bool, mask_keys: bool = False
+) -> str:
+    """Write *command* with its values hidden.
+
+    >>> find = {"find": "users", "filter": {"age": {"$gt": 30}}, "$db": "shop"}
+    >>> sanitized(find, 1024, keep_value=True)
+    '{"find":"users","filter":{"age":{"$gt":"?"}}}'
+    >>> sanitized(find, 1024, keep_value=True, mask_keys=True)
+    '{"find":"users","filter":{"?":{"$gt":"?"}}}'
+    >>> sanitized(find, 26, keep_value=True)
+    '{"find":"users","filter...'
+    >>> sanitized({"insert": "users", "documents": [{"a": [1, 2]}] * 100}, 1024, keep_value=True)
+    '{"insert":"users","documents":[{"a":["?"]},"+99"]}'
+    >>> sanitized({"dropUser": "alice"}, 1024, keep_value=False)
+    '{"dropUser":"?"}'
+
+    Args:
+        command: What is sent to the server.
+        max_length: The most characters that the text may have.
+        keep_value: Whether the command's own value, if a string, names a collection and stays.
+        mask_keys: Whether keys below the top level are hidden too, except operators.
+    """
+    text = _MASKED if mask_keys else _SANITIZED
+    kept = next(iter(command), None) if keep_value else None
+    return _cut(text.command(command, max_length, kept), max_length)
+
+
+def raw(command: Mapping[str, Any], max_length: int) -> str:
+    """Write *command* as relaxed extended JSON.
+
+    >>> raw({"find": "users", "filter": {"age": {"$gt": Int64(30)}}, "$db": "shop"}, 1024)
+    '{"find":"users","filter":{"age":{"$gt":30}}}'
+    >>> raw({"find": "users", "filter": {"name": "alice"}}, 26)
+    '{"find":"users","filter...'
+    """
+    shown = {key: value for key, value in command.items() if key not in _RAW_LEFT_OUT}
+    return _cut(_RAW.value(shown, max_length, _RAW_DEPTH), max_length)
+
+
+def _quoted(value: object, room: int) -> str:
+    text = value if isinstance(value, str) else str(value)
+    if len(text) > room:  # What cannot be seen is not worth its quoting.
+        text = text[: max(room, 0) + 1]
+    return encode_basestring(text)
+
+
+class _Text:
+    """Documents and lists as JSON; keys are shown and scalars hidden, unless a subclass differs.
+
+    Each method gets the room that is left. A text longer than that is unfinished, which makes
+    the text around it too long as well, and so on up to the one that is cut.
+    """
+
+    hidden_types = _SCALAR_TYPES  # Known to be hidden, without a call of value().
+    key = staticmethod(_quoted)
+
+    def value(self, value: Any, room: int, depth: int) -> str:
+        if not isinstance(value, _CONTAINERS):
+            return self.scalar(value, room, depth)
+        if not depth:
+            return _HIDDEN
+        try:
+            if isinstance(value, _LISTS):
+                return self.array(value, room, depth - 1)
+            return self.document(value, room, depth - 1)
+        except InvalidBSON:  # A RawBSONDocument is decoded only now.
+            return _HIDDEN
+
+    def document(self, document: Mapping[str, Any], room: int, depth: int) -> str:
+        text = "{"
+        for key, value in document.items():
+            hidden = type(value) in self.hidden_types
+            shown = _HIDDEN if hidden else self.value(value, room - len(text), depth)
+            text += f"{self.key(key, room)}:{shown},"
+            if len(text) > room:
+                break
+        return text.rstrip(",") + "}"
+
+    def array(self, items: Sequence[Any], room: int, depth: int) -> str:
+        text = "["
+        for item in items:
+            text += f"{self.value(item, room - len(text), depth)},"
+            if len(text) > room:
+                break
+        return text.rstrip(",") + "]"
+
+    def scalar(self, value: Any, room: int, depth: int) -> str:  # noqa: ARG002 - All look alike.
+        return _HIDDEN
+
+
+class _SanitizedText(_Text):
+    def command(self, command: Mapping[str, Any], room: int, kept: str | None) -> str:
+        text = "{"
+        for key, value in command.items():
+            if key not in _LEFT_OUT:
+                hidden = type(value) in _SCALAR_TYPES and key != kept
+                shown = _HIDDEN if hidden else self.argument(key, value, room - len(text), kept)
+                text += f"{_quoted(key, room)}:{shown},"
+                if len(text) > room:
+                    break
+        return text.rstrip(",") + "}"
+
+    def argument(self, key: str, value: Any, room: int, kept: str | None) -> str:
+        if key == kept and isinstance(value, str) and not isinstance(value, Code):
+            return _quoted(value, room)
+        if key == "documents" and isinstance(value, _LISTS) and value:
+            return self.batch(value, room)
+        return self.value(value, room, _DEPTH - 1)
+
+    def batch(self, documents: Sequence[Any], room: int) -> str:
+        first = self.value(documents[0], room, _DEPTH - 2)
+        others = f',"+{len(documents) - 1}"' if len(documents) > 1 else ""
+        return f"[{first}{others}]"
+
+    def array(self, items: Sequence[Any], room: int, depth: int) -> str:
+        if items and _are_scalars(items[:_SAMPLE]):
+            return f"[{_HIDDEN}]"
+        return super().array(items, room, depth)
+
+
+class _MaskedText(_SanitizedText):
+    @staticmethod
+    def key(key: object, room: int) -> str:
+        return _quoted(key, room) if str(key).startswith("$") else _HIDDEN
+
+
+class _RawText(_Text):
+    hidden_types = frozenset()
+
+    def scalar(self, value: Any, room: int, depth: int) -> str:
+        if isinstance(value, DBRef):
+            return self.value(value.as_doc(), room, depth)
+        if isinstance(value, Code):
+            return self.value(_code(value), room, depth)
+        if isinstance(value, str):
+            return _quoted(value, room)
+        return _extended_json(value, room)
+
+
+_SANITIZED = _SanitizedText()
+_MASKED = _MaskedText()
+_RAW = _RawText()
+
+
+def _are_scalars(items: Sequence[Any]) -> bool:
+    types = set(map(type, items))
+    return types <= _SCALAR_TYPES or not any(issubclass(kind, _CONTAINERS) for kind in types)
+
+
+def _code(code: Code) -> dict[str, Any]:
+    scope = {} if code.scope is None else {"$scope": code.scope}
+    return {"$code": str(code), **scope}
+
+
+def _extended_json(value: Any, room: int) -> str:
+    if isinstance(value, bytes) and len(value) > room:
+        value = Binary(value[: max(room, 0) + 1], getattr(value, "subtype", 0))
+    if isinstance(value, _SCALARS):
+        # Some cannot be written: a pattern of bytes that are not UTF-8, an impossible date.
+        with suppress(TypeError, ValueError, OverflowError):
+            return _json(json_util.default(value, _json_options))
+    return _quoted(f"<{type(value).__name__}>", room)
+
+
+def _cut(text: str, max_length: int) -> str:
+    if len(text) <= max_length:
+        return text
+    if max_length < len(_ELLIPSIS):
+        return text[: max(max_length, 0)]
+    return text[: max_length - len(_ELLIPSIS)] + _ELLIPSIS

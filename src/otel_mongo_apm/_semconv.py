@@ -1,0 +1,77 @@
+"""Names that opentelemetry-semantic-conventions lacks, or has only among its incubating ones.
+
+Sources: OpenTelemetry semantic conventions 1.44, ``db`` spans and ``db.client.*`` metrics; what
+begins with ``mongodb.`` is ours.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCOPE_NAME: Final = "otel_mongo_apm"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+
+# Values.
+MONGODB: Final = "mongodb"
+OTHER_ERROR: Final = "_OTHER"
+IDLE: Final = "idle"
+USED: Final = "used"
+
+# Attributes.
+DB_RESPONSE_RETURNED_ROWS: Final = "db.response.returned_rows"
+POOL_NAME: Final = "db.client.connection.pool.name"
+CONNECTION_STATE: Final = "db.client.connection.state"
+CONNECTION_CLOSE_REASON: Final = "mongodb.client.connection.close.reason"
+HEARTBEAT_AWAITED: Final = "mongodb.client.heartbeat.awaited"
+REPLICA_SET_NAME: Final = "mongodb.replica_set.name"
+SERVER_TYPE: Final = "mongodb.client.server.type"
+SERVER_PREVIOUS_TYPE: Final = "mongodb.client.server.previous_type"
+TOPOLOGY_ID: Final = "mongodb.client.topology.id"
+TOPOLOGY_TYPE: Final = "mongodb.client.topology.type"
+TOPOLOGY_PREVIOUS_TYPE: Final = "mongodb.client.topology.previous_type"
+TOPOLOGY_WRITABLE: Final = "mongodb.client.topology.writable"
+TOPOLOGY_READABLE: Final = "mongodb.client.topology.readable"
+PRIMARY_ADDRESS: Final = "mongodb.client.primary.address"
+PRIMARY_PREVIOUS_ADDRESS: Final = "mongodb.client.primary.previous_address"
+
+# Spans.
+SELECT_SERVER: Final = "select server"
+CHECK_OUT_CONNECTION: Final = "check out connection"
+TOPOLOGY_DISCOVERY: Final = "mongodb.topology.discovery"
+TOPOLOGY_OUTAGE: Final = "mongodb.topology.outage"
+
+# Events.
+CLIENT_TOPOLOGY_OPENED: Final = "mongodb.client.topology.opened"
+CLIENT_TOPOLOGY_CLOSED: Final = "mongodb.client.topology.closed"
+CLIENT_TOPOLOGY_DESCRIPTION_CHANGED: Final = "mongodb.client.topology.description_changed"
+CLIENT_TOPOLOGY_PRIMARY_CHANGED: Final = "mongodb.client.topology.primary_changed"
+CLIENT_SERVER_OPENED: Final = "mongodb.client.server.opened"
+CLIENT_SERVER_CLOSED: Final = "mongodb.client.server.closed"
+CLIENT_SERVER_DESCRIPTION_CHANGED: Final = "mongodb.client.server.description_changed"
+CLIENT_SERVER_HEARTBEAT_FAILED: Final = "mongodb.client.server.heartbeat.failed"
+CLIENT_POOL_CLEARED: Final = "mongodb.client.connection.pool.cleared"
+
+# Metrics.
+DB_CLIENT_RESPONSE_RETURNED_ROWS: Final = "db.client.response.returned_rows"
+DB_CLIENT_CONNECTION_COUNT: Final = "db.client.connection.count"
+DB_CLIENT_CONNECTION_MAX: Final = "db.client.connection.max"
+DB_CLIENT_CONNECTION_IDLE_MIN: Final = "db.client.connection.idle.min"
+DB_CLIENT_CONNECTION_PENDING_REQUESTS: Final = "db.client.connection.pending_requests"
+DB_CLIENT_CONNECTION_TIMEOUTS: Final = "db.client.connection.timeouts"
+DB_CLIENT_CONNECTION_CREATE_TIME: Final = "db.client.connection.create_time"
+DB_CLIENT_CONNECTION_WAIT_TIME: Final = "db.client.connection.wait_time"
+DB_CLIENT_CONNECTION_USE_TIME: Final = "db.client.connection.use_time"
+MONGODB_CLIENT_POOL_CLEARS: Final = "mongodb.client.connection.pool.clears"
+MONGODB_CLIENT_CONNECTION_CLOSES: Final = "mongodb.client.connection.closes"
+MONGODB_CLIENT_CHECKOUT_FAILURES: Final = "mongodb.client.connection.checkout.failures"
+MONGODB_CLIENT_SERVER_STATUS: Final = "mongodb.client.server.status"
+MONGODB_CLIENT_SERVER_RTT: Final = "mongodb.client.server.rtt"
+MONGODB_CLIENT_HEARTBEAT_DURATION: Final = "mongodb.client.server.heartbeat.duration"
+MONGODB_CLIENT_TOPOLOGY_STATUS: Final = "mongodb.client.topology.status"
+MONGODB_CLIENT_TOPOLOGY_SERVERS: Final = "mongodb.client.topology.servers"
+MONGODB_CLIENT_TOPOLOGY_WRITABLE: Final = "mongodb.client.topology.writable"
+MONGODB_CLIENT_TOPOLOGY_READABLE: Final = "mongodb.client.topology.readable"
+MONGODB_CLIENT_TOPOLOGY_DESCRIPTION_CHANGES: Final = "mongodb.client.topology.description_changes"
+MONGODB_CLIENT_TOPOLOGY_PRIMARY_CHANGES: Final = "mongodb.client.topology.primary_changes"
+MONGODB_CLIENT_TOPOLOGY_OUTAGE_DURATION: Final = "mongodb.client.topology.outage.duration"
+MONGODB_CLIENT_INSTANCES: Final = "mongodb.client.instances"

@@ -1,0 +1,254 @@
+"""What a user may set: a keyword beats an environment variable, which beats the default."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+
+    RequestHook = Callable[[Span, CommandStartedEvent], None]
+    ResponseHook = Callable[[Span, CommandSucceededEvent], None]
+    FailedHook = Callable[[Span, CommandFailedEvent], None]
+else:
+    # PyMongo is an extra and may not be there, but the names of the hooks' types are public.
+    RequestHook = ResponseHook = FailedHook = Callable[[Any, Any], None]
+
+_logger = logging.getLogger(__name__)
+
+ENVIRONMENT_PREFIX = "OTEL_PYTHON_MONGO_APM_"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What values a setting accepts: in words, as a keyword and as a variable's text.
+
+    Both functions return the value to use or raise `ValueError` or `TypeError`.
+    """
+
+    accepted: str
+    check: Callable[[Any], Any]
+    parse: Callable[[str], Any] | None = None
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _flag_from_text(text: str) -> bool:
+    return {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}[
+        text.lower()
+    ]
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return float(value)
+
+
+def _names(value: Any) -> frozenset[str]:
+    if isinstance(value, str):  # A lone string would else be taken for its letters.
+        value = value.split(",")
+    names = frozenset(value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError
+    return frozenset(name.strip() for name in names) - {""}
+
+
+def _callable(value: Any) -> Any:
+    if not callable(value):
+        raise TypeError
+    return value
+
+
+def _provider_of(verb: str) -> Kind:
+    def check(value: Any) -> Any:
+        if not callable(getattr(value, verb, None)):
+            raise TypeError
+        return value
+
+    return Kind(f"a provider with {verb}()", check)
+
+
+def _choice(*values: str) -> Kind:
+    def check(value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        return values[values.index(value)]
+
+    accepted = ", ".join(repr(value) for value in values)
+    return Kind(accepted, check, lambda text: check(text.lower()))
+
+
+FLAG = Kind("True, False (in a variable: true, false, on, off, 1, 0)", _flag, _flag_from_text)
+LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _length(int(text)))
+SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
+NAMES = Kind("names, as an iterable or separated by commas", _names, _names)
+HOOK = Kind("a function of a span and an event, or None", _callable)
+
+
+def _setting(kind: Kind, default: T) -> T:
+    """Declare a field of `Settings`; typed as its default, as `dataclasses.field` is."""
+    setting: T = field(default=default, metadata={"kind": kind})
+    return setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The settings of one `instrument()`, one `event_listeners()`.
+
+    Every field is a keyword of both and, but for the providers and hooks, a variable
+    ``OTEL_PYTHON_MONGO_APM_<NAME>``. A value that is not accepted raises `TypeError` or
+    `ValueError`, naming those that are. ``None`` stands for the default.
+
+    Args:
+        tracer_provider: Makes the tracer. Default: the global one.
+        meter_provider: Makes the meter. Default: the global one.
+        logger_provider: Makes the logger of log events. Default: the global one.
+        request_hook: Called with each recording span and its `CommandStartedEvent`.
+        response_hook: Called with each recording span and its `CommandSucceededEvent`.
+        failed_hook: Called with each recording span and its `CommandFailedEvent`.
+        command_spans: Whether commands have spans.
+        metrics: Whether anything is measured.
+        query_text: Whether ``db.query.text`` is left out, has its values replaced, or is as sent.
+        query_text_max_length: How long ``db.query.text`` may be, in characters.
+        query_text_keys: Whether the keys of sanitized documents are kept or replaced too.
+        error_messages: Whether a failed span's description is the server's message, which can
+            quote users' values, rather than the name of the error.
+        exclude_commands: Commands that have no span, such as ``ping``.
+        exclude_databases: Databases whose commands have no span.
+        exclude_collections: Collections, ``users`` or ``shop.users``, whose commands have no span.
+        require_parent: Whether what happens outside of any trace has no span; cluster spans,
+            which are traces of their own, are not concerned.
+        wait_span_threshold: How long a wait for a server or a connection is to last, in seconds,
+            before it has a span; one that failed always has one.
+        events: Whether cluster events are told in spans, as log events, both or not at all.
+        pool_metrics: Whether connection pools are measured.
+        pool_use_time: Whether the use of each connection is measured, too.
+        topology_metrics: Whether servers, topology and heartbeats are measured.
+    """
+
+    tracer_provider: TracerProvider | None = _setting(_provider_of("get_tracer"), None)
+    meter_provider: MeterProvider | None = _setting(_provider_of("get_meter"), None)
+    logger_provider: LoggerProvider | None = _setting(_provider_of("get_logger"), None)
+    request_hook: RequestHook | None = _setting(HOOK, None)
+    response_hook: ResponseHook | None = _setting(HOOK, None)
+    failed_hook: FailedHook | None = _setting(HOOK, None)
+    command_spans: bool = _setting(FLAG, default=True)
+    metrics: bool = _setting(FLAG, default=True)
+    query_text: Literal["off", "sanitized", "raw"] = _setting(
+        _choice("off", "sanitized", "raw"), "sanitized"
+    )
+    query_text_max_length: int = _setting(LENGTH, 1024)
+    query_text_keys: Literal["kept", "masked"] = _setting(_choice("kept", "masked"), "kept")
+    error_messages: bool = _setting(FLAG, default=False)
+    exclude_commands: frozenset[str] = _setting(NAMES, frozenset())
+    exclude_databases: frozenset[str] = _setting(NAMES, frozenset())
+    exclude_collections: frozenset[str] = _setting(NAMES, frozenset())
+    require_parent: bool = _setting(FLAG, default=False)
+    wait_span_threshold: float = _setting(SECONDS, 0.010)
+    events: Literal["span", "logs", "both", "none"] = _setting(
+        _choice("span", "logs", "both", "none"), "span"
+    )
+    pool_metrics: bool = _setting(FLAG, default=True)
+    pool_use_time: bool = _setting(FLAG, default=False)
+    topology_metrics: bool = _setting(FLAG, default=True)
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            value = setting.default if value is None else _checked(setting.name, value)
+            object.__setattr__(self, setting.name, value)
+
+    @classmethod
+    def resolve(cls, **keywords: Any) -> Settings:
+        """Settings from keywords and, where none is given, from the environment.
+
+        ``capture_statement=True`` is accepted for ``query_text="raw"``, as
+        opentelemetry-instrumentation-pymongo has it.
+
+        Raises:
+            TypeError: A keyword is unknown, or its value is of a wrong type.
+            ValueError: A keyword's value is not among those accepted.
+        """
+        if unknown := keywords.keys() - KINDS.keys():
+            message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
+            raise TypeError(message)
+        given = {name: value for name, value in keywords.items() if value is not None}
+        return cls(**{**_without_alias(_from_environment()), **_without_alias(given)})
+
+
+# Every keyword and what it accepts: the fields, and an alias that is none.
+KINDS: Mapping[str, Kind] = {
+    **{setting.name: setting.metadata["kind"] for setting in fields(Settings)},
+    "capture_statement": FLAG,
+}
+VARIABLES: Mapping[str, str] = {
+    name: ENVIRONMENT_PREFIX + name.upper() for name, kind in KINDS.items() if kind.parse
+}
+
+
+def _checked(name: str, value: Any) -> Any:
+    kind = KINDS[name]
+    try:
+        return kind.check(value)
+    except (TypeError, ValueError) as error:
+        message = f"{name} accepts {kind.accepted}; it was {value!r}."
+        raise type(error)(message) from None
+
+
+def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace `capture_statement`; where `query_text` is given beside it, that one counts."""
+    if "capture_statement" in values and _checked(
+        "capture_statement", values.pop("capture_statement")
+    ):
+        values.setdefault("query_text", "raw")
+    return values
+
+
+def _from_environment() -> dict[str, Any]:
+    return dict(_parsed_variables())
+
+
+def _parsed_variables() -> Iterable[tuple[str, Any]]:
+    for name, variable in VARIABLES.items():
+        text = os.environ.get(variable, "").strip()
+        parse = KINDS[name].parse
+        if not text or parse is None:
+            continue
+        try:
+            yield name, parse(text)
+        except (LookupError, TypeError, ValueError):
+            _warn_once(f"Ignoring {variable}={text!r}: accepted are {KINDS[name].accepted}.")
+
+
+_warnings_given: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warnings_given:
+        _warnings_given.add(message)
+        _logger.warning(message)

@@ -1,0 +1,42 @@
+"""What the clients of one `instrument()` share: settings, tracer, instruments, and a switch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+
+from ._instruments import instruments
+from ._semconv import SCHEMA_URL, SCOPE_NAME
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._client import ClientTelemetry
+    from ._settings import Settings
+
+
+class Telemetry:
+    """Everything that is resolved once, before the first client.
+
+    The instruments are those of the settings' groups of metrics; none of a group that is off.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tracer = trace.get_tracer(
+            SCOPE_NAME, __version__, settings.tracer_provider, SCHEMA_URL
+        )
+        self.command_instruments = (
+            instruments(settings.meter_provider) if settings.metrics else None
+        )
+        self.pool_instruments = self.command_instruments if settings.pool_metrics else None
+        self.topology_instruments = self.command_instruments if settings.topology_metrics else None
+        self.events_in_spans = settings.events in {"span", "both"}
+        self.sees_cluster = bool(self.topology_instruments) or settings.events != "none"
+        # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
+        self.is_on = True
+
+    def observe(self, client: ClientTelemetry) -> None:
+        """Let the observable instruments find a client, for as long as it is there."""
+        if self.command_instruments:
+            self.command_instruments.observed.add(client)

@@ -1,0 +1,99 @@
+"""Wait spans: what a caller waited for before a command could be sent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.semconv.attributes.db_attributes import DB_OPERATION_NAME, DB_SYSTEM_NAME
+from opentelemetry.trace import SpanKind, StatusCode
+
+from ._attributes import server_attributes
+from ._compat import is_background
+from ._semconv import CHECK_OUT_CONNECTION, MONGODB, POOL_NAME, SELECT_SERVER
+
+if TYPE_CHECKING:
+    from ._attributes import Address, Attributes, Failure
+    from ._telemetry import Telemetry
+    from ._timeline import Timeline
+
+SECOND = 1_000_000_000
+
+
+class Waits:
+    """Makes the wait spans of one client, each when its wait is over.
+
+    Args:
+        telemetry: What all clients share.
+        timeline: The client's cluster events.
+    """
+
+    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
+        settings = telemetry.settings
+        self._telemetry = telemetry
+        self._timeline = timeline
+        self._error_messages = settings.error_messages
+        self._require_parent = settings.require_parent
+        # In seconds.
+        self.threshold = settings.wait_span_threshold
+
+    def selected(self, operation: str, seconds: float, failure: Failure | None = None) -> None:
+        """Tell of a server selection.
+
+        Args:
+            operation: What the driver calls the operation that needs a server.
+            seconds: How long it took.
+            failure: Why there is no server.
+        """
+        attributes: Attributes = {DB_SYSTEM_NAME: MONGODB}
+        if operation:
+            attributes[DB_OPERATION_NAME] = operation
+        self._span(SELECT_SERVER, attributes, seconds, failure)
+
+    def checked_out(
+        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+    ) -> None:
+        """Tell of a connection's check out.
+
+        Args:
+            address: The server's.
+            pool_name: The name of its pool.
+            seconds: How long it took.
+            failure: Why there is no connection.
+        """
+        attributes: Attributes = {
+            DB_SYSTEM_NAME: MONGODB,
+            **server_attributes(address),
+            POOL_NAME: pool_name,
+        }
+        self._span(CHECK_OUT_CONNECTION, attributes, seconds, failure)
+
+    def _span(
+        self, name: str, attributes: Attributes, seconds: float, failure: Failure | None
+    ) -> None:
+        if not self._is_wanted():
+            return
+        end = time.time_ns()
+        start = end - round(max(seconds, 0) * SECOND)
+        span = self._telemetry.tracer.start_span(
+            name,
+            # No command follows a wait that failed, so its span stands for the call.
+            kind=SpanKind.CLIENT if failure else SpanKind.INTERNAL,
+            attributes={**attributes, **failure.attributes} if failure else attributes,
+            start_time=start,
+        )
+        if self._telemetry.events_in_spans:
+            for event in self._timeline.between(start, end):
+                event.add_to(span)
+        if failure:
+            span.set_status(
+                StatusCode.ERROR, failure.message if self._error_messages else failure.name
+            )
+        span.end(end)
+
+    def _is_wanted(self) -> bool:
+        if not self._telemetry.is_on or not is_instrumentation_enabled() or is_background():
+            return False
+        return not self._require_parent or trace.get_current_span().get_span_context().is_valid

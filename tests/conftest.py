@@ -1,0 +1,31 @@
+"""What all tests share: an OpenTelemetry SDK in memory, and a clean slate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from in_memory import InMemoryTelemetry
+
+from otel_mongo_apm import MongoInstrumentor, _settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def telemetry() -> Iterator[InMemoryTelemetry]:
+    telemetry = InMemoryTelemetry()
+    yield telemetry
+    telemetry.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing stays instrumented, no variable is inherited, no warning counts as given."""
+    for variable in _settings.VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+    _settings._warnings_given.clear()
+    yield
+    if MongoInstrumentor().is_instrumented_by_opentelemetry:
+        MongoInstrumentor().uninstrument()

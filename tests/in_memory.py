@@ -1,0 +1,94 @@
+"""An OpenTelemetry SDK in memory, and what it holds in words that tests like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan, Tracer
+    from opentelemetry.sdk.trace.sampling import Sampler
+
+
+WAITS = ("select server", "check out connection")
+
+
+@dataclass
+class Point:
+    """A measurement's attributes and what was measured of them."""
+
+    attributes: dict[str, Any]
+    data: Any
+
+
+class InMemoryTelemetry:
+    """An SDK whose spans and metrics stay here."""
+
+    def __init__(self, sampler: Sampler | None = None) -> None:
+        self._exporter = InMemorySpanExporter()
+        self._reader = InMemoryMetricReader()
+        self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.meter_provider = MeterProvider(
+            [self._reader], exemplar_filter=AlwaysOnExemplarFilter(), shutdown_on_exit=False
+        )
+
+    @property
+    def providers(self) -> dict[str, Any]:
+        return {"tracer_provider": self.tracer_provider, "meter_provider": self.meter_provider}
+
+    @property
+    def tracer(self) -> Tracer:
+        return self.tracer_provider.get_tracer("application")
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        """The spans that have ended, first ended first."""
+        return self._exporter.get_finished_spans()
+
+    @property
+    def commands(self) -> list[ReadableSpan]:
+        """Those of them that are commands'."""
+        return [span for span in self.spans if span.name.count(" ") == 1 and span.name not in WAITS]
+
+    @property
+    def command(self) -> ReadableSpan:
+        """The only command's span that has ended."""
+        (span,) = self.commands
+        return span
+
+    @property
+    def span(self) -> ReadableSpan:
+        """The only span that has ended."""
+        (span,) = self.spans
+        return span
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.spans if span.name == name]
+
+    def metrics(self) -> dict[str, list[Point]]:
+        """What a collection finds now: the points of each metric, by its name."""
+        collected = self._reader.get_metrics_data()
+        return {
+            metric.name: [Point(dict(p.attributes), p) for p in metric.data.data_points]
+            for resource in (collected.resource_metrics if collected else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def points(self, name: str) -> list[Point]:
+        return self.metrics().get(name, [])
+
+    def forget(self) -> None:
+        """Forget the spans so far."""
+        self._exporter.clear()
+
+    def shutdown(self) -> None:
+        self.tracer_provider.shutdown()
+        self.meter_provider.shutdown()
