@@ -1,4 +1,4 @@
-"""Who is calling: a thread or a task."""
+"""Who is calling: a thread, a task, or nobody in particular."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from asyncio.events import _get_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, set_span_in_context
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+# The context of what happens for nobody in particular. PyMongo's monitors run in whatever context
+# was current when they began, an AsyncMongoClient's in that of its first request. Not an empty
+# context, which parts of OpenTelemetry take for none and replace by the current one.
+NOBODYS_CONTEXT = set_span_in_context(INVALID_SPAN, Context())
 
 
 def current_task() -> asyncio.Task[object] | None:

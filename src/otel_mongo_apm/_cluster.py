@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ServerHeartbeatListener
 
 from ._attributes import exception_failure, server_attributes
+from ._callers import NOBODYS_CONTEXT
 from ._compat import is_cancelled_check
 from ._descriptions import written
 from ._semconv import CLIENT_SERVER_HEARTBEAT_FAILED, HEARTBEAT_AWAITED
@@ -79,8 +79,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
             # Wall clocks can be set back.
             seconds = max(event.duration, 0.0)
             attributes = {**server_attributes(event.connection_id), **attributes}
-            # An AsyncMongoClient's monitors run in a copy of some stranger's context.
-            self._instruments.heartbeat_duration.record(seconds, attributes, Context())
+            self._instruments.heartbeat_duration.record(seconds, attributes, NOBODYS_CONTEXT)
 
 
 def _heartbeat_failed(event: ServerHeartbeatFailedEvent, error_type: str) -> ClusterEvent:

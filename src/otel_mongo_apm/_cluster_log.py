@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
-from opentelemetry.context import Context
 
+from ._callers import NOBODYS_CONTEXT
 from ._semconv import SCHEMA_URL, SCOPE_NAME
 from ._version import __version__
 
@@ -39,7 +39,7 @@ def _record(event: ClusterEvent) -> LogRecord:
     return LogRecord(
         event_name=event.name,
         timestamp=event.time,
-        context=Context(),  # The current one belongs to whomever PyMongo happens to serve.
+        context=NOBODYS_CONTEXT,
         severity_number=severity,
         severity_text=severity.name,
         body=event.line,

@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
+from ._callers import NOBODYS_CONTEXT
 from ._descriptions import written
 from ._semconv import (
     PRIMARY_ADDRESS,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 # A part that lasts longer is ended as it is, and another one begun.
 MAX_PART = 60 * SECOND
-# What happened this shortly before is why it happened.
+# Trouble this shortly before, in nanoseconds, is why it happened.
 PRELUDE = SECOND // 10
 MAX_EARLY_EVENTS = 100
 MAX_LATE_EVENTS = 28
@@ -104,7 +104,8 @@ class ClusterSpans:
     def _begin_outage(self, old: Topology, time: int) -> None:
         self._story = _Story(TOPOLOGY_OUTAGE, time, time, old.primary)
         for event in self._timeline.between(time - PRELUDE, time - 1):
-            self._story.add(event)
+            if event.is_warning:
+                self._story.add(event)
 
     def _is_over(self, story: _Story, new: Topology) -> bool:
         is_usable = story.name == TOPOLOGY_DISCOVERY and new.is_readable
@@ -115,7 +116,7 @@ class ClusterSpans:
         self._story = None
         if (instruments := self._telemetry.topology_instruments) and story.name == TOPOLOGY_OUTAGE:
             seconds = (time - story.began) / SECOND
-            instruments.outage_duration.record(seconds, new.replica_set_attributes, Context())
+            instruments.outage_duration.record(seconds, new.replica_set_attributes, NOBODYS_CONTEXT)
 
     def _end_part(
         self, story: _Story, topology: Topology, time: int, error: str | None = None
@@ -124,7 +125,7 @@ class ClusterSpans:
             return []
         span = self._telemetry.tracer.start_span(
             story.name,
-            context=Context(),  # The current one belongs to whomever PyMongo happens to serve.
+            context=NOBODYS_CONTEXT,
             kind=SpanKind.INTERNAL,
             attributes=_attributes(story, topology),
             links=story.links,

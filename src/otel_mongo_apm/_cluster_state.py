@@ -80,6 +80,7 @@ class Cluster:
         if self.is_open or (self.is_closed and self._live_topology_is_blank()):
             return
         self.is_open, self.is_closed = True, False
+        self.description, self.topology = None, Topology()
         now = self._opened_at = time.time_ns()
         self._untold.append(lambda: self._spans.opened(now))
         self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from pymongo.read_preferences import Nearest
 
 from ._attributes import exception_failure, server_attributes
 from ._semconv import (
@@ -128,7 +127,7 @@ def topology(description: TopologyDescription, last_primary: Address | None) -> 
         type=TOPOLOGY_TYPES.get(description.topology_type_name, UNKNOWN),
         replica_set=description.replica_set_name,
         is_writable=description.has_writable_server(),
-        is_readable=description.has_readable_server(Nearest()),
+        is_readable=any(server.is_readable for server in servers.values()),
         primary=primary or last_primary,
         servers={address: _server(server) for address, server in servers.items()},
     )
