@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from in_memory import InMemoryTelemetry
 
-from otel_mongo_apm import MongoInstrumentor, _settings
+from otel_mongo_apm import MongoInstrumentor, _pools, _settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +22,11 @@ def telemetry() -> Iterator[InMemoryTelemetry]:
 
 @pytest.fixture(autouse=True)
 def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing stays instrumented, no variable is inherited, no warning counts as given."""
+    """Nothing stays instrumented, no variable inherited, no name taken."""
     for variable in _settings.VARIABLES.values():
         monkeypatch.delenv(variable, raising=False)
     _settings._warnings_given.clear()
+    _pools._pools_by_name.clear()
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
         MongoInstrumentor().uninstrument()

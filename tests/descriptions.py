@@ -65,3 +65,4 @@ class Client:
 
     def __init__(self, description: TopologyDescription) -> None:
         self.topology_description = description
+        self._topology = self

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ._callers import NOBODYS_CONTEXT
 from ._compat import topology_description, topology_id
 from ._descriptions import Topology, changes, topology
 from ._semconv import (
@@ -185,6 +186,6 @@ class Cluster:
         if self._instruments is None:
             return
         if event.name == CLIENT_TOPOLOGY_DESCRIPTION_CHANGED:
-            self._instruments.description_changes.add(1)
+            self._instruments.description_changes.add(1, {}, NOBODYS_CONTEXT)
         elif event.name == CLIENT_TOPOLOGY_PRIMARY_CHANGED:
-            self._instruments.primary_changes.add(1, new.replica_set_attributes)
+            self._instruments.primary_changes.add(1, new.replica_set_attributes, NOBODYS_CONTEXT)

@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import pymongo
-from pymongo.errors import InvalidOperation
 
 from ._callers import current_task
 
@@ -63,12 +62,15 @@ def is_cancelled_check(error: BaseException) -> bool:
     return type(error).__name__ == "_OperationCancelled"
 
 
+# A client is never asked for what it may not have: it answers with a database, and while it is
+# being made not even that. So its private parts are looked up where they would be.
+
+
 def topology_description(client: Any) -> TopologyDescription | None:
     """A client's live description; none before it has one."""
-    try:
-        description: TopologyDescription = client.topology_description
-    except (AttributeError, InvalidOperation):  # It is being made, or its SRV record looked up.
+    if _topology(client) is None:  # It is being made, or its SRV record was not looked up yet.
         return None
+    description: TopologyDescription = client.topology_description
     return description
 
 
@@ -78,7 +80,6 @@ def topology_id(client: Any) -> ObjectId | None:
 
 
 def _topology(client: Any) -> Any:
-    # Not by getattr: to that a client answers with a database.
     return vars(client).get("_topology")
 
 
@@ -102,11 +103,9 @@ def _alive(clients: WeakValueDictionary[Any, Any] | None) -> Iterator[Any]:
 
 def app_name(client: Any) -> str | None:
     """What a client calls its application to the server; none before its options are known."""
-    try:
-        metadata = client.options.pool_options.appname
-    except AttributeError:
-        return None
-    return str(metadata) if metadata else None
+    options = vars(client).get("_options")
+    name = options and options.pool_options.appname
+    return str(name) if name else None
 
 
 def exception_in_hand() -> BaseException | None:

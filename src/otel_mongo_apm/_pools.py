@@ -12,7 +12,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolListener
 
 from ._attributes import Failure, exception_failure, server_attributes
-from ._callers import caller, is_over
+from ._callers import NOBODYS_CONTEXT, caller, is_over
 from ._compat import app_name, exception_in_hand
 from ._descriptions import written
 from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, POOL_NAME
@@ -155,7 +155,7 @@ class PoolTelemetry(ConnectionPoolListener):
             return
         pool = self._pools[event.address]
         if self._instruments:
-            self._instruments.pool_clears.add(1, pool.attributes)
+            self._instruments.pool_clears.add(1, pool.attributes, NOBODYS_CONTEXT)
         self.cluster.look()
         self.cluster.note(_pool_cleared(event.address, pool))
 
@@ -173,7 +173,9 @@ class PoolTelemetry(ConnectionPoolListener):
         pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
         if self._instruments:
-            self._instruments.connection_create_time.record(_seconds(event), pool.attributes)
+            self._instruments.connection_create_time.record(
+                _seconds(event), pool.attributes, NOBODYS_CONTEXT
+            )
 
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
         """Count a connection no longer, and count why."""
@@ -183,7 +185,7 @@ class PoolTelemetry(ConnectionPoolListener):
         pool.used.pop(event.connection_id, None)
         if self._instruments and was_open and event.reason:
             reason = {**pool.attributes, CONNECTION_CLOSE_REASON: event.reason}
-            self._instruments.connection_closes.add(1, reason)
+            self._instruments.connection_closes.add(1, reason, NOBODYS_CONTEXT)
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
         """Count a caller that waits."""

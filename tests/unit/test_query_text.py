@@ -26,7 +26,7 @@ from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
 from bson.son import SON
 from bson.timestamp import Timestamp
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from otel_mongo_apm import _query_text
@@ -554,7 +554,6 @@ def test_no_secret_is_in_the_text(
 @given(commands)
 def test_sanitized_keeps_every_key(command: dict[str, Any]) -> None:
     """Sanitized text has the command's keys in their order."""
-    assume(not any(isinstance(value, list) and len(value) > 20 for value in command.values()))
     shown = {key: value for key, value in command.items() if key not in _query_text._LEFT_OUT}
     found = json.loads(text(command))
 

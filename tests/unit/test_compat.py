@@ -1,0 +1,124 @@
+"""PyMongo's private names: what happens where one is not what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import pymongo
+import pytest
+
+from otel_mongo_apm import _compat
+from otel_mongo_apm._client_reference import ClientReference
+from otel_mongo_apm._selection import wrap_server_selection
+from otel_mongo_apm._shield import shielded
+
+
+@pytest.fixture
+def client():
+    return pymongo.MongoClient("mongodb://127.0.0.1:1/?appName=billing", connect=False)
+
+
+def test_what_is_known_of_a_client(client):
+    """A client's description, topology ID and application are found."""
+    assert _compat.topology_description(client) is client.topology_description
+    assert _compat.topology_id(client) is not None
+    assert _compat.app_name(client) == "billing"
+    assert _compat.clients_with(lambda _: True) == []
+
+
+def test_a_client_in_the_making():
+    """Of a client whose constructor has not yet run nothing is known, and no database made."""
+    client = pymongo.MongoClient.__new__(pymongo.MongoClient)
+
+    assert _compat.topology_description(client) is None
+    assert _compat.topology_id(client) is None
+    assert _compat.app_name(client) is None
+
+
+def test_a_client_without_an_application():
+    """A client need not name its application."""
+    assert _compat.app_name(pymongo.MongoClient("127.0.0.1:1", connect=False)) is None
+
+
+def test_no_registry_of_clients(monkeypatch):
+    """Where PyMongo no longer keeps a list of its clients, none is found."""
+    monkeypatch.delattr(pymongo.MongoClient, "_clients")
+
+    assert _compat.clients_with(lambda _: True) == []
+    assert ClientReference()() is None
+
+
+def test_server_selection_that_is_not_what_it_was(monkeypatch, caplog):
+    """A server selection with other parameters is left alone, and one warning says what is lost."""
+    ((cls, _), *_) = list(_compat.topology_classes())
+    caplog.clear()
+    monkeypatch.setattr(cls, "select_server", lambda self, wanted: wanted)
+    original = cls.select_server
+    undo = wrap_server_selection()
+
+    assert cls.select_server is original
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "select_server(selector, operation): waits for a server have no spans" in record.message
+    undo()
+
+
+def test_no_module_of_that_name(monkeypatch, caplog):
+    """A module that has gone costs what was in it, and one warning each."""
+    monkeypatch.setattr(_compat, "_module", lambda _: None)
+
+    assert list(_compat.topology_classes()) == []
+    assert len(caplog.records) >= 1
+
+
+def test_modules():
+    """A module that is not there is none."""
+    assert _compat._module("pymongo.nothing") is None
+    assert _compat._module("pymongo") is pymongo
+
+
+def test_a_topology_without_listeners():
+    """A topology that does not tell its listeners has none of ours."""
+    assert _compat.listeners_of(object()) == []
+
+
+def test_background():
+    """PyMongo's own threads and tasks are told from others."""
+    found = {}
+
+    def look(name):
+        found[name] = _compat.is_background()
+
+    async def look_in_task(name):
+        look(name)
+
+    async def look_in_tasks():
+        for name in ("pymongo_kill_cursors_task", "request"):
+            await asyncio.create_task(look_in_task(name), name=name)
+
+    for name in ("pymongo_kill_cursors_thread", "worker"):
+        thread = threading.Thread(target=look, args=(name,), name=name)
+        thread.start()
+        thread.join()
+    asyncio.run(look_in_tasks())
+
+    assert found == {
+        "pymongo_kill_cursors_thread": True,
+        "worker": False,
+        "pymongo_kill_cursors_task": True,
+        "request": False,
+    }
+
+
+def test_shielded(caplog):
+    """What is shielded does not raise; it is logged."""
+
+    def fails():
+        raise ZeroDivisionError
+
+    shielded(fails)()
+
+    assert "fails" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
