@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from ._client_reference import ClientReference
@@ -11,6 +12,7 @@ from ._cluster_spans import ClusterSpans
 from ._cluster_state import Cluster
 from ._commands import CommandTelemetry
 from ._pools import Pools, PoolTelemetry
+from ._selection import wrap_server_selection
 from ._settings import Settings
 from ._telemetry import Telemetry
 from ._timeline import Timeline
@@ -78,7 +80,14 @@ def event_listeners(**settings: Any) -> list[_EventListener]:
         TypeError: A keyword is unknown, or its value is of a wrong type.
         ValueError: A keyword's value is not among those accepted.
     """
-    return client_listeners(Telemetry(Settings.resolve(**settings)), ClientReference())
+    telemetry = Telemetry(Settings.resolve(**settings))
+    _keep_server_selection_wrapped()
+    return client_listeners(telemetry, ClientReference())
+
+
+@functools.cache
+def _keep_server_selection_wrapped() -> None:
+    wrap_server_selection()  # For good: nobody says when the last of the clients is gone.
 
 
 def is_instrumented(listeners: Sequence[object]) -> bool:

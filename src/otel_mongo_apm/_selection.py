@@ -14,6 +14,7 @@ from ._shield import shielded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    ObserverOf = Callable[[Any], "_SelectionObserver | None"]
     Undo = Callable[[], None]
 
 # Where one of PyMongo's topologies keeps who observes it.
@@ -53,10 +54,10 @@ def _observer(topology: Any) -> _SelectionObserver | None:
     return observer
 
 
-def _observed(original: Callable[..., Any]) -> Callable[..., Any]:
+def _observed(original: Callable[..., Any], observer_of: ObserverOf) -> Callable[..., Any]:
     @functools.wraps(original)
     def select_server(self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        observer = _observer(self)
+        observer = observer_of(self)
         if observer is None:
             return original(self, selector, operation, *args, **kwargs)
         began = time.monotonic()
@@ -71,12 +72,12 @@ def _observed(original: Callable[..., Any]) -> Callable[..., Any]:
     return select_server
 
 
-def _observed_async(original: Callable[..., Any]) -> Callable[..., Any]:
+def _observed_async(original: Callable[..., Any], observer_of: ObserverOf) -> Callable[..., Any]:
     @functools.wraps(original)
     async def select_server(
         self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        observer = _observer(self)
+        observer = observer_of(self)
         if observer is None:
             return await original(self, selector, operation, *args, **kwargs)
         began = time.monotonic()
@@ -91,23 +92,44 @@ def _observed_async(original: Callable[..., Any]) -> Callable[..., Any]:
     return select_server
 
 
-def wrap_server_selection() -> Undo:
-    """Wrap it in each class of PyMongo's topologies that has it; return what undoes it."""
-    undos = [_wrap(cls, is_async=is_async) for cls, is_async in topology_classes()]
+class _Wrapping:
+    """The wrapping of every class that selects servers, for as long as anybody needs it."""
 
-    def undo() -> None:
-        for each in undos:
-            each()
+    def __init__(self) -> None:
+        self._users = 0
+        self._undos: list[Undo] = []
 
-    return undo
+    def begin(self) -> Undo:
+        """Wrap, if nobody has yet; return what undoes it, if nobody else needs it any more."""
+        if not self._users:
+            self._undos = [_wrap(cls, is_async=is_async) for cls, is_async in topology_classes()]
+        self._users += 1
+        return self._end
+
+    def _end(self) -> None:
+        self._users -= 1
+        if not self._users:
+            for undo in self._undos:
+                undo()
+
+
+wrap_server_selection = _Wrapping().begin
 
 
 def _wrap(cls: type[Any], *, is_async: bool) -> Undo:
     original = cls.select_server
-    wrapped = cls.select_server = (_observed_async if is_async else _observed)(original)
+    is_in_force = True
+
+    def observer_of(topology: Any) -> _SelectionObserver | None:
+        return _observer(topology) if is_in_force else None
+
+    wrap = _observed_async if is_async else _observed
+    wrapped = cls.select_server = wrap(original, observer_of)
 
     def undo() -> None:
-        # Somebody may have wrapped it after us; then ours stays, and finds that it is off.
+        nonlocal is_in_force
+        is_in_force = False
+        # Somebody may have wrapped it after us; then ours stays, and does nothing.
         if cls.select_server is wrapped:
             cls.select_server = original
 

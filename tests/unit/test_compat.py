@@ -11,7 +11,7 @@ import pytest
 
 from otel_mongo_apm import _compat
 from otel_mongo_apm._client_reference import ClientReference
-from otel_mongo_apm._selection import wrap_server_selection
+from otel_mongo_apm._selection import _Wrapping
 from otel_mongo_apm._shield import shielded
 
 
@@ -56,7 +56,7 @@ def test_server_selection_that_is_not_what_it_was(monkeypatch, caplog):
     caplog.clear()
     monkeypatch.setattr(cls, "select_server", lambda self, wanted: wanted)
     original = cls.select_server
-    undo = wrap_server_selection()
+    undo = _Wrapping().begin()
 
     assert cls.select_server is original
     (record,) = caplog.records
