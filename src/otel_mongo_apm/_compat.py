@@ -102,9 +102,8 @@ def _alive(clients: WeakValueDictionary[Any, Any] | None) -> Iterator[Any]:
 
 
 def app_name(client: Any) -> str | None:
-    """What a client calls its application to the server; none before its options are known."""
-    options = vars(client).get("_options")
-    name = options and options.pool_options.appname
+    """What a client calls its application to the server; none before it is made."""
+    name = None if _topology(client) is None else client.options.pool_options.appname
     return str(name) if name else None
 
 

@@ -126,7 +126,7 @@ def topology(description: TopologyDescription, last_primary: Address | None) -> 
     return Topology(
         type=TOPOLOGY_TYPES.get(description.topology_type_name, UNKNOWN),
         replica_set=description.replica_set_name,
-        is_writable=description.has_writable_server(),
+        is_writable=any(server.is_writable for server in servers.values()),
         is_readable=any(server.is_readable for server in servers.values()),
         primary=primary or last_primary,
         servers={address: _server(server) for address, server in servers.items()},

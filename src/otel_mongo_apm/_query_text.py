@@ -218,7 +218,7 @@ def _code(code: Code) -> dict[str, Any]:
 
 def _extended_json(value: Any, room: int) -> str:
     if isinstance(value, bytes) and len(value) > room:
-        value = Binary(value[: max(room, 0) + 1], getattr(value, "subtype", 0))
+        value = value[: max(room, 0) + 1]  # The subtype comes after it, so it is not missed.
     if isinstance(value, _SCALARS):
         # Some cannot be written: a pattern of bytes that are not UTF-8, an impossible date.
         with suppress(TypeError, ValueError, OverflowError):

@@ -9,9 +9,9 @@ from urllib.parse import quote_plus
 import bson
 import pymongo
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient
 from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, WriteConcernError
+from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor, event_listeners
 
@@ -231,6 +231,7 @@ def test_closing_is_no_trace(instrumented, mongodb_uri, telemetry):
     assert {p.attributes["db.operation.name"] for p in operations} == {"ping", "endSessions"}
 
 
+@needs_async
 async def test_async(instrumented, mongodb_uri, telemetry):
     """Commands of concurrent tasks are children of their own tasks' spans."""
     async with pymongo.AsyncMongoClient(mongodb_uri) as client:
@@ -251,7 +252,8 @@ async def test_async(instrumented, mongodb_uri, telemetry):
 
 async def test_motor(instrumented, mongodb_uri, telemetry):
     """Motor, which runs PyMongo in threads, keeps its commands in the caller's trace."""
-    client = AsyncIOMotorClient(mongodb_uri)
+    motor = pytest.importorskip("motor.motor_asyncio", exc_type=ImportError)
+    client = motor.AsyncIOMotorClient(mongodb_uri)
     with telemetry.tracer.start_as_current_span("request") as request:
         await client.shop.users.insert_one({"_id": 1})
     client.close()

@@ -14,6 +14,7 @@ from pymongo import monitoring
 import otel_mongo_apm
 from otel_mongo_apm import MongoInstrumentor, event_listeners
 from otel_mongo_apm._client import LISTENERS
+from otel_mongo_apm._compat import client_classes
 
 
 class UsersListener(monitoring.CommandListener):
@@ -25,7 +26,7 @@ class UsersListener(monitoring.CommandListener):
     succeeded = failed = started
 
 
-def ours(client: pymongo.MongoClient | pymongo.AsyncMongoClient) -> list[object]:
+def ours(client: pymongo.MongoClient) -> list[object]:
     listeners = client.options.event_listeners
     return [listener for listener in listeners if isinstance(listener, LISTENERS)]
 
@@ -44,7 +45,7 @@ def connected_lazily(cls: type = pymongo.MongoClient, **keywords):
     return cls("mongodb://127.0.0.1:1", connect=False, **keywords)
 
 
-@pytest.mark.parametrize("cls", [pymongo.MongoClient, pymongo.AsyncMongoClient])
+@pytest.mark.parametrize("cls", list(client_classes()))
 def test_each_client_has_a_set_of_its_own(instrument, cls):
     """Every client gets listeners, and shares them with none."""
     instrument()

@@ -11,6 +11,7 @@ import pymongo.errors
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.read_preferences import ReadPreference
+from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor, _compat, event_listeners
 
@@ -47,6 +48,7 @@ def test_no_server(instrumented):
     assert span.end_time - span.start_time >= 40_000_000
 
 
+@needs_async
 async def test_no_server_async(instrumented):
     """So it is for an AsyncMongoClient, and for one that was given up on."""
     async with pymongo.AsyncMongoClient(URI) as client:
@@ -85,6 +87,7 @@ def test_a_client_without_listeners(instrumented):
     assert instrumented.spans == ()
 
 
+@needs_async
 async def test_a_client_without_listeners_async(instrumented):
     """So is an AsyncMongoClient."""
     MongoInstrumentor().uninstrument()
