@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan, Tracer
+    from opentelemetry.sdk.trace import ReadableSpan, Span, Tracer
     from opentelemetry.sdk.trace.sampling import Sampler
 
 
@@ -27,6 +28,20 @@ class Point:
     data: Any
 
 
+class _Counter(SpanProcessor):
+    def __init__(self) -> None:
+        self.started = self.ended = 0
+        self._lock = Lock()
+
+    def on_start(self, span: Span, parent_context: object = None) -> None:
+        with self._lock:
+            self.started += 1
+
+    def on_end(self, span: ReadableSpan) -> None:
+        with self._lock:
+            self.ended += 1
+
+
 class InMemoryTelemetry:
     """An SDK whose spans and metrics stay here."""
 
@@ -35,6 +50,8 @@ class InMemoryTelemetry:
         self._reader = InMemoryMetricReader()
         self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self._counter = _Counter()
+        self.tracer_provider.add_span_processor(self._counter)
         self.meter_provider = MeterProvider(
             [self._reader], exemplar_filter=AlwaysOnExemplarFilter(), shutdown_on_exit=False
         )
@@ -42,6 +59,11 @@ class InMemoryTelemetry:
     @property
     def providers(self) -> dict[str, Any]:
         return {"tracer_provider": self.tracer_provider, "meter_provider": self.meter_provider}
+
+    @property
+    def started_and_ended(self) -> tuple[int, int]:
+        """How many spans have started, and how many times one has ended."""
+        return self._counter.started, self._counter.ended
 
     @property
     def tracer(self) -> Tracer:

@@ -59,10 +59,11 @@ def client_listeners(telemetry: Telemetry, client: ClientReference) -> list[_Eve
 def _listeners(client: ClientTelemetry) -> Iterator[_EventListener]:
     telemetry = client.telemetry
     settings = telemetry.settings
+    commands = None
     if settings.command_spans or settings.metrics:
-        yield CommandTelemetry(client)
-    if settings.command_spans or telemetry.pool_instruments or telemetry.sees_cluster:
-        yield PoolTelemetry(client)
+        yield (commands := CommandTelemetry(client))
+    if commands or telemetry.sees_cluster:
+        yield PoolTelemetry(client, commands)
     if telemetry.sees_cluster:
         yield HeartbeatTelemetry(client)
 

@@ -21,6 +21,7 @@ from ._attributes import (
     waits_for_documents,
     write_failure,
 )
+from ._compat import exception_in_hand
 from ._conventions import CommandSignatures
 from ._inflight import InFlightCommand, InFlightCommands
 from ._query_text import raw, sanitized
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from ._client import ClientTelemetry
+    from ._inflight import Connection
     from ._settings import Settings
 
     EndedEvent = CommandSucceededEvent | CommandFailedEvent
     Event = TypeVar("Event")
     Hook = Callable[[Span, Event], None]
     QueryText = Callable[[Mapping[str, Any], bool], str]
+
+SECOND = 1_000_000_000
 
 
 class CommandTelemetry(CommandListener):
@@ -73,7 +77,8 @@ class CommandTelemetry(CommandListener):
             command.put_off = event
         else:
             self._start(command, event)
-        self.in_flight.add(command)
+        if displaced := self.in_flight.add(command):
+            self._end_interrupted(displaced, None)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """End the command's span; as an error, too, if the reply reports one."""
@@ -84,8 +89,8 @@ class CommandTelemetry(CommandListener):
             command.rows = returned_rows(event.reply)
             command.failure = write_failure(event.reply)
             if command.put_off and (command.rows or command.failure):
-                self._start_late(command, command.put_off, event)
-            self._finish(command, event, self._response_hook)
+                self._start_late(command, command.put_off, _seconds(event))
+            self._finish(command, _seconds(event), event, self._response_hook)
         finally:
             command.span.end()
 
@@ -98,8 +103,35 @@ class CommandTelemetry(CommandListener):
             # PyMongo publishes a failure while it handles the exception.
             command.failure = command_failure(event.failure, sys.exc_info()[1])
             if command.put_off:
-                self._start_late(command, command.put_off, event)
-            self._finish(command, event, self._failed_hook)
+                self._start_late(command, command.put_off, _seconds(event))
+            self._finish(command, _seconds(event), event, self._failed_hook)
+        finally:
+            command.span.end()
+
+    def checked_in(self, connection: Connection) -> None:
+        """End what is still open on a connection that its thread or task has given back.
+
+        PyMongo publishes neither success nor failure of a command that was interrupted: by the
+        cancellation of its task, a KeyboardInterrupt, a GreenletExit.
+        """
+        if command := self.in_flight.pop_checked_in(connection):
+            self._end_interrupted(command, exception_in_hand())
+
+    def closed(self, connection: Connection) -> None:
+        """End what is still open on a connection that is closed, by whomever.
+
+        It may be another thread or task that closes it, if the one that sent the command is gone.
+        """
+        if command := self.in_flight.pop_closed(connection):
+            self._end_interrupted(command, exception_in_hand())
+
+    def _end_interrupted(self, command: InFlightCommand, error: BaseException | None) -> None:
+        seconds = time.monotonic() - command.began
+        try:
+            command.failure = command_failure({}, error)
+            if command.put_off:
+                self._start_late(command, command.put_off, seconds)
+            self._finish(command, seconds)
         finally:
             command.span.end()
 
@@ -120,18 +152,24 @@ class CommandTelemetry(CommandListener):
             self._describe_start(command, event)
 
     def _start_late(
-        self, command: InFlightCommand, started: CommandStartedEvent, ended: EndedEvent
+        self, command: InFlightCommand, event: CommandStartedEvent, seconds: float
     ) -> None:
-        self._start(command, started, time.time_ns() - ended.duration_micros * 1000)
+        self._start(command, event, time.time_ns() - round(seconds * SECOND))
 
-    def _finish(self, command: InFlightCommand, event: EndedEvent, hook: Hook[Any] | None) -> None:
+    def _finish(
+        self,
+        command: InFlightCommand,
+        seconds: float,
+        event: EndedEvent | None = None,
+        hook: Hook[Any] | None = None,
+    ) -> None:
         if command.is_recording:
             self._describe_end(command)
             if self._timeline.latest != command.latest_event:
                 self._tell_events(command)
             if hook:
                 hook(command.span, event)
-        self._measure(command, event)
+        self._measure(command, seconds)
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         """Set what costs too much to be set on a span that nobody sees."""
@@ -161,7 +199,7 @@ class CommandTelemetry(CommandListener):
                 if event.address == command.signature.address:
                     event.add_to(command.span)
 
-    def _measure(self, command: InFlightCommand, event: EndedEvent) -> None:
+    def _measure(self, command: InFlightCommand, seconds: float) -> None:
         if self._instruments is None:
             return
         attributes = command.signature.metric_attributes
@@ -169,11 +207,14 @@ class CommandTelemetry(CommandListener):
             attributes = {**attributes, **command.failure.attributes}
         # The span's context lets the SDK keep the span as an exemplar.
         context = set_span_in_context(command.span) if command.is_recording else None
-        # A clock that was set back made PyMongo's durations negative until 4.18.
-        seconds = max(event.duration_micros, 0) / 1_000_000
         self._instruments.operation_duration.record(seconds, attributes, context)
         if command.rows is not None:
             self._instruments.returned_rows.record(command.rows, attributes, context)
+
+
+def _seconds(event: EndedEvent) -> float:
+    # A clock that was set back made PyMongo's durations negative until 4.18.
+    return max(event.duration_micros, 0) / 1_000_000
 
 
 def _query_text(settings: Settings) -> QueryText | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -11,8 +12,15 @@ from opentelemetry.trace import INVALID_SPAN, Span
 if TYPE_CHECKING:
     from pymongo.monitoring import CommandStartedEvent
 
-    from ._attributes import Failure
+    from ._attributes import Address, Failure
     from ._conventions import CommandSignature
+
+    Connection = tuple[Address, int]
+
+MAX_OPEN = 10_000
+
+# The connection that this thread or task has checked out last.
+checked_out: ContextVar[Connection | None] = ContextVar("otel_mongo_apm_checked_out", default=None)
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +36,9 @@ class InFlightCommand:
         put_off: What to start the span with once the reply has come, if that is to be awaited.
         rows: How many documents its reply brought.
         failure: Why it failed.
+        connection: The server and the driver's ID of what it went out on, if that is known.
+        began: When, by the monotonic clock in seconds: of a command that is interrupted the
+            driver tells no duration.
     """
 
     request_id: int
@@ -38,6 +49,8 @@ class InFlightCommand:
     put_off: CommandStartedEvent | None = None
     rows: int | None = None
     failure: Failure | None = None
+    connection: Connection | None = field(default_factory=checked_out.get)
+    began: float = field(default_factory=time.monotonic)
 
 
 # PyMongo's request IDs repeat (all of an exhaust cursor's getMores have 0), but a thread or task
@@ -55,10 +68,12 @@ class InFlightCommands:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, command: InFlightCommand) -> None:
-        """Keep a command that has started."""
+    def add(self, command: InFlightCommand) -> InFlightCommand | None:
+        """Keep a command that has started; return the oldest if it had to make room."""
+        displaced = self._oldest() if len(self._open) >= MAX_OPEN else None
         self._open[command] = command
         _latest.set(command)
+        return displaced
 
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""
@@ -67,7 +82,25 @@ class InFlightCommands:
             command = self._newest(request_id)
         return self._open.pop(command, None) if command else None
 
+    def pop_checked_in(self, connection: Connection) -> InFlightCommand | None:
+        """Forget and return what this thread or task has open on a connection; mostly nothing."""
+        command = _latest.get()
+        if command is None or command.connection != connection:
+            return None
+        return self._open.pop(command, None)
+
+    def pop_closed(self, connection: Connection) -> InFlightCommand | None:
+        """Forget and return what anybody has open on a connection."""
+        for command in list(self._open):
+            if command.connection == connection:
+                return self._open.pop(command, None)
+        return None
+
     def _newest(self, request_id: int) -> InFlightCommand | None:
         # Only reached where a hook or another listener sent a command of its own in between.
         candidates = (c for c in reversed(list(self._open)) if c.request_id == request_id)
         return next(candidates, None)
+
+    def _oldest(self) -> InFlightCommand | None:
+        oldest = next(iter(list(self._open)), None)
+        return self._open.pop(oldest, None) if oldest else None

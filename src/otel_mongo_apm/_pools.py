@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
@@ -15,6 +15,7 @@ from ._attributes import Failure, exception_failure, server_attributes
 from ._callers import NOBODYS_CONTEXT, caller, is_over
 from ._compat import app_name, exception_in_hand
 from ._descriptions import written
+from ._inflight import checked_out
 from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, POOL_NAME
 from ._timeline import ClusterEvent
 
@@ -124,14 +125,25 @@ class Pools(dict["Address", Pool]):
         return self.__missing__(address)
 
 
+class CommandConnections(Protocol):
+    """Whoever wants to know when the connection of a command is given back or closed."""
+
+    def checked_in(self, connection: tuple[Address, int]) -> None:
+        """Learn that this thread or task has given a connection back."""
+
+    def closed(self, connection: tuple[Address, int]) -> None:
+        """Learn that a connection was closed."""
+
+
 class PoolTelemetry(ConnectionPoolListener):
     """Counts and measures one client's connections.
 
     PyMongo calls some of these methods with its locks held, so they wait for nobody.
     """
 
-    def __init__(self, client: ClientTelemetry) -> None:
+    def __init__(self, client: ClientTelemetry, commands: CommandConnections | None = None) -> None:
         self._of = client
+        self._commands = commands
         self.client = client.client
         self.telemetry = client.telemetry
         self.cluster = client.cluster
@@ -179,6 +191,8 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
         """Count a connection no longer, and count why."""
+        if self._commands:
+            self._commands.closed((event.address, event.connection_id))
         pool = self._pools[event.address]
         was_open = event.connection_id in pool.connections
         pool.connections.discard(event.connection_id)
@@ -195,6 +209,7 @@ class PoolTelemetry(ConnectionPoolListener):
         """Count a connection as used, and measure the wait for it."""
         pool, seconds = self._pools[event.address], _seconds(event)
         pool.pending.pop(caller(), None)
+        checked_out.set((event.address, event.connection_id))
         pool.used[event.connection_id] = time.monotonic() if self._measures_use else 0.0
         if self._instruments:
             self._instruments.connection_wait_time.record(seconds, pool.attributes)
@@ -215,6 +230,8 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """Count a connection as idle, and measure its use."""
+        if self._commands:
+            self._commands.checked_in((event.address, event.connection_id))
         pool = self._pools[event.address]
         since = pool.used.pop(event.connection_id, None)
         if self._instruments and self._measures_use and since is not None:

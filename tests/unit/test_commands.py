@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from events import failed, started, succeeded
+from events import ADDRESS, failed, started, succeeded
 from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otel_mongo_apm import Settings, _conventions, event_listeners
+from otel_mongo_apm import Settings, _conventions, _inflight, event_listeners
 from otel_mongo_apm._client import ClientTelemetry
 from otel_mongo_apm._client_reference import ClientReference
 from otel_mongo_apm._commands import CommandTelemetry
+from otel_mongo_apm._inflight import checked_out
 from otel_mongo_apm._telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -559,3 +561,83 @@ def test_signatures_are_bounded(commands, monkeypatch):
         commands.succeeded(succeeded("find", FOUND))
 
     assert len(commands._signatures) <= 10
+
+
+CONNECTION = (ADDRESS, 7)
+
+
+@pytest.fixture
+def on_a_connection():
+    """Have a connection checked out, as a command always has."""
+    token = checked_out.set(CONNECTION)
+    yield CONNECTION
+    checked_out.reset(token)
+
+
+def test_an_interrupted_command(commands, telemetry, on_a_connection):
+    """A command whose connection is given back while it is open was interrupted: an error."""
+    commands.started(started(FIND))
+    raising = {"__name__": "pymongo.pool", "commands": commands, "connection": on_a_connection}
+    exec(
+        "try: raise KeyboardInterrupt\nexcept BaseException: commands.checked_in(connection)",
+        raising,
+    )
+    commands.closed(on_a_connection)
+
+    span = telemetry.span
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == "KeyboardInterrupt"
+    assert span.attributes["error.type"] == "KeyboardInterrupt"
+    assert len(commands.in_flight) == 0
+    (duration,) = telemetry.points("db.client.operation.duration")
+    assert duration.attributes == {**CREATION_ATTRIBUTES, "error.type": "KeyboardInterrupt"}
+
+
+def test_interrupted_by_who_knows_what(commands, telemetry, on_a_connection):
+    """Where the exception is not known, it was another."""
+    commands.started(started(FIND))
+    commands.checked_in(on_a_connection)
+
+    assert telemetry.span.attributes["error.type"] == "_OTHER"
+
+
+def test_an_orphan_of_another_thread(commands, telemetry, on_a_connection):
+    """A connection that another thread closes ends what was open on it."""
+    commands.started(started(FIND))
+    thread = threading.Thread(target=commands.closed, args=(on_a_connection,))
+    thread.start()
+    thread.join()
+
+    assert telemetry.span.name == "find users"
+    assert len(commands.in_flight) == 0
+
+
+def test_other_connections(commands, telemetry, on_a_connection):
+    """What happens to other connections concerns no command of this one."""
+    commands.started(started(FIND))
+    commands.checked_in((ADDRESS, 8))
+    commands.closed((ADDRESS, 8))
+
+    assert telemetry.spans == ()
+    commands.succeeded(succeeded("find", FOUND))
+    commands.checked_in(on_a_connection)
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+
+
+def test_a_getmore_that_was_interrupted(commands, telemetry, on_a_connection):
+    """A tailed cursor's getMore that is interrupted has a span, too."""
+    commands.started(started(TAIL))
+    commands.checked_in(on_a_connection)
+
+    assert telemetry.span.name == "getMore users"
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+
+
+def test_too_many_in_flight(commands, telemetry, monkeypatch):
+    """What is in flight is bounded; the oldest that has to make room is ended."""
+    monkeypatch.setattr(_inflight, "MAX_OPEN", 3)
+    for number in range(5):
+        commands.started(started({"find": f"c{number}"}, request_id=number))
+
+    assert [span.name for span in telemetry.spans] == ["find c0", "find c1"]
+    assert len(commands.in_flight) == 3
