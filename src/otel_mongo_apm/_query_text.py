@@ -49,7 +49,7 @@ _LISTS = (list, tuple)
 _CONTAINERS = (dict, *_LISTS, Mapping)  # The slow check, Mapping, comes last.
 _PLAIN_SCALARS = (str, bytes, int, float, bool, type(None), datetime, UUID, re.Pattern)
 _BSON_SCALARS = (
-    *(Binary, Code, DBRef, DatetimeMS, Decimal128, Int64),
+    *(Binary, Code, DatetimeMS, DBRef, Decimal128, Int64),
     *(MaxKey, MinKey, ObjectId, Regex, Timestamp),
 )
 _SCALARS = (*_PLAIN_SCALARS, *_BSON_SCALARS)
@@ -103,8 +103,8 @@ def raw(command: Mapping[str, Any], max_length: int) -> str:
 
 def _quoted(value: object, room: int) -> str:
     text = value if isinstance(value, str) else str(value)
-    if len(text) > room:  # What cannot be seen is not worth its quoting.
-        text = text[: max(room, 0) + 1]
+    if len(text) > room:
+        text = text[: max(room, 0)]  # With its quotes still too long, and so to be cut.
     return encode_basestring(text)
 
 
@@ -218,7 +218,7 @@ def _code(code: Code) -> dict[str, Any]:
 
 def _extended_json(value: Any, room: int) -> str:
     if isinstance(value, bytes) and len(value) > room:
-        value = value[: max(room, 0) + 1]  # The subtype comes after it, so it is not missed.
+        value = value[: max(room, 0)]  # The subtype comes after it, so it is not missed.
     if isinstance(value, _SCALARS):
         # Some cannot be written: a pattern of bytes that are not UTF-8, an impossible date.
         with suppress(TypeError, ValueError, OverflowError):

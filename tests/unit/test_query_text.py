@@ -200,7 +200,7 @@ values = st.recursive(
         | st.dictionaries(field_names, inner, max_size=5)
         | st.dictionaries(field_names, inner, max_size=3).map(SON)
     ),
-    max_leaves=30,
+    max_leaves=20,
 )
 commands = st.builds(
     lambda name, value, arguments: {name: value, **arguments, **SESSION},
@@ -572,7 +572,7 @@ def test_limit_only_cuts(command: dict[str, Any], max_length: int) -> None:
 @patiently
 @given(commands_and_batches, lengths)
 @example({"find": b"x" * 1000}, 50)
-@example({"find": Binary(b"x" * 1000, 5)}, 50)
+@example({"find": Binary(b"x" * 1000, 5)}, 300)
 @example({"find": Code("x" * 1000)}, 50)
 def test_raw_is_extended_json(command: dict[str, Any], max_length: int) -> None:
     """Raw text is what json_util writes, cut to its length."""
@@ -670,7 +670,7 @@ def test_number_of_arguments_costs_nothing() -> None:
         {"find": "a", "filter": {LONG: {LONG: {LONG: 1}}}},
         {"find": "a", "filter": {"b": {"c": {"d": {"e": {LONG: 1}}}}}},
         {"find": "a", "filter": [[[[[[LONG, {LONG: LONG}]]]]]]},
-        {"find": "a", "filter": LONG.encode()},
+        {"find": "a", "filter": {"b": {"c": {"d": {"e": LONG.encode()}}}}},
         {"find": "a", "filter": Binary(LONG.encode(), 5)},
         {"find": "a", "filter": Code(LONG)},
         {"find": "a", "filter": Code("f()", {LONG: LONG})},
