@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from in_memory import InMemoryTelemetry
 
-from otel_mongo_apm import MongoInstrumentor, _pools, _settings
+from otel_mongo_apm import MongoInstrumentor, _inflight, _pools, _settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +22,12 @@ def telemetry() -> Iterator[InMemoryTelemetry]:
 
 @pytest.fixture(autouse=True)
 def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing stays instrumented, no variable inherited, no name taken."""
+    """Nothing stays instrumented, no variable inherited, no name taken, no command the last."""
     for variable in _settings.VARIABLES.values():
         monkeypatch.delenv(variable, raising=False)
     _settings._warnings_given.clear()
     _pools._pools_by_name.clear()
+    _inflight._latest.set(None)
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
         MongoInstrumentor().uninstrument()

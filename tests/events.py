@@ -21,10 +21,16 @@ def started(
     database: str = "shop",
     *,
     request_id: int = REQUEST_ID,
+    operation_id: int | None = None,
     address: tuple[str, int | None] = ADDRESS,
 ) -> CommandStartedEvent:
     return CommandStartedEvent(
-        command, database, request_id, address, request_id, server_connection_id=CONNECTION_ID
+        command,
+        database,
+        request_id,
+        address,
+        operation_id or request_id,
+        server_connection_id=CONNECTION_ID,
     )
 
 
@@ -52,6 +58,7 @@ def failed(
     failure: Mapping[str, Any],
     *,
     request_id: int = REQUEST_ID,
+    operation_id: int | None = None,
     duration: dt.timedelta = MILLISECOND,
 ) -> CommandFailedEvent:
     return CommandFailedEvent(
@@ -60,7 +67,7 @@ def failed(
         command_name,
         request_id,
         ADDRESS,
-        request_id,
+        operation_id or request_id,
         server_connection_id=CONNECTION_ID,
         database_name="shop",
     )

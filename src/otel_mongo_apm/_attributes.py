@@ -122,6 +122,24 @@ def waits_for_documents(command_name: str, command: Mapping[str, Any]) -> bool:
     return command_name == "getMore" and "maxTimeMS" in command
 
 
+def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
+    """Whether a command opens a cursor that waits for documents, as a change stream does.
+
+    >>> opens_tail("aggregate", {"aggregate": 1, "pipeline": [{"$changeStream": {}}]})
+    True
+    >>> opens_tail("find", {"find": "log", "tailable": True, "awaitData": True})
+    True
+    >>> opens_tail("find", {"find": "log"})
+    False
+    """
+    if command_name == "find":
+        return "awaitData" in command
+    if command_name == "aggregate":
+        pipeline: Any = command.get("pipeline")
+        return bool(pipeline) and "$changeStream" in pipeline[0]
+    return False
+
+
 def returned_rows(reply: Mapping[str, Any]) -> int | None:
     """The number of documents in a reply's batch; none without a cursor.
 

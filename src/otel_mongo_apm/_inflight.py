@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import INVALID_SPAN, Span
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
     from pymongo.monitoring import CommandStartedEvent
 
     from ._attributes import Address, Failure
     from ._conventions import CommandSignature
+    from ._cursors import OpenCursor
 
     Connection = tuple[Address, int]
 
@@ -21,6 +23,19 @@ MAX_OPEN = 10_000
 
 # The connection that this thread or task has checked out last.
 checked_out: ContextVar[Connection | None] = ContextVar("otel_mongo_apm_checked_out", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Why a command is sent again.
+
+    Args:
+        count: Which retry it is; 1 for the first.
+        span_context: That of the attempt that failed.
+    """
+
+    count: int
+    span_context: SpanContext
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +51,10 @@ class InFlightCommand:
         put_off: What to start the span with once the reply has come, if that is to be awaited.
         rows: How many documents its reply brought.
         failure: Why it failed.
+        failed_operation: The driver's ID of the operation it failed; a retry has the same.
+        retry: What it is another attempt of.
+        cursor: The cursor that it goes on with.
+        opens_tail: Whether the cursor that it opens is one that waits for documents.
         connection: The server and the driver's ID of what it went out on, if that is known.
         began: When, by the monotonic clock in seconds: of a command that is interrupted the
             driver tells no duration.
@@ -49,6 +68,10 @@ class InFlightCommand:
     put_off: CommandStartedEvent | None = None
     rows: int | None = None
     failure: Failure | None = None
+    failed_operation: int | None = None
+    retry: Retry | None = None
+    cursor: OpenCursor | None = None
+    opens_tail: bool = False
     connection: Connection | None = field(default_factory=checked_out.get)
     began: float = field(default_factory=time.monotonic)
 
@@ -74,6 +97,16 @@ class InFlightCommands:
         self._open[command] = command
         _latest.set(command)
         return displaced
+
+    def retry_of(self, operation_id: int | None) -> Retry | None:
+        """What a command of an operation is a retry of: the last of this thread or task, if so."""
+        latest = _latest.get()
+        if latest is None or latest.failed_operation is None:
+            return None
+        if latest.failed_operation != operation_id:
+            return None
+        count = latest.retry.count if latest.retry else 0
+        return Retry(count + 1, latest.span.get_span_context())
 
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""

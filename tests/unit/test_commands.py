@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otel_mongo_apm import Settings, _conventions, _inflight, event_listeners
+from otel_mongo_apm import Settings, _conventions, _cursors, _inflight, event_listeners
 from otel_mongo_apm._client import ClientTelemetry
 from otel_mongo_apm._client_reference import ClientReference
 from otel_mongo_apm._commands import CommandTelemetry
@@ -641,3 +641,92 @@ def test_too_many_in_flight(commands, telemetry, monkeypatch):
 
     assert [span.name for span in telemetry.spans] == ["find c0", "find c1"]
     assert len(commands.in_flight) == 3
+
+
+RETRY = "mongodb.client.retry.count"
+
+
+def test_retries(commands, telemetry):
+    """Another attempt of an operation that failed says which one it is, linked to the last."""
+    for _ in range(2):
+        commands.started(started(FIND, operation_id=7))
+        commands.failed(failed("find", {"code": 91}, operation_id=7))
+    commands.started(started(FIND, operation_id=7))
+    commands.succeeded(succeeded("find", FOUND))
+
+    first, second, third = telemetry.spans
+    assert [span.attributes.get(RETRY) for span in telemetry.spans] == [None, 1, 2]
+    assert first.links == ()
+    assert [link.context for link in second.links] == [first.context]
+    assert [link.context for link in third.links] == [second.context]
+
+
+def test_no_retries(commands, telemetry):
+    """Another operation is no retry, nor is what follows an operation's success."""
+    commands.started(started(FIND, operation_id=7))
+    commands.failed(failed("find", {"code": 2}, operation_id=7))
+    commands.started(started(FIND, operation_id=8))
+    commands.succeeded(succeeded("find", FOUND))
+    commands.started(started(FIND, operation_id=8))
+    commands.succeeded(succeeded("find", FOUND))
+
+    assert [span.attributes.get(RETRY) for span in telemetry.spans] == [None] * 3
+    assert [span.links for span in telemetry.spans] == [()] * 3
+
+
+def opened(cursor_id: int) -> dict[str, Any]:
+    return {"cursor": {"id": cursor_id, "ns": "shop.users", "firstBatch": [{}]}, "ok": 1.0}
+
+
+def more(cursor_id: int, *documents: dict[str, Any]) -> dict[str, Any]:
+    return {"cursor": {"id": cursor_id, "ns": "shop.users", "nextBatch": [*documents]}, "ok": 1.0}
+
+
+def test_a_getmore_is_linked(commands, telemetry):
+    """A getMore is linked to the command that opened its cursor, which is then forgotten."""
+    commands.started(started(FIND))
+    commands.succeeded(succeeded("find", opened(4711)))
+    for left in (4711, 0):
+        commands.started(started({"getMore": 4711, "collection": "users"}))
+        commands.succeeded(succeeded("getMore", more(left, {})))
+
+    find, *get_mores = telemetry.spans
+    for span in get_mores:
+        assert [link.context for link in span.links] == [find.context]
+    assert len(commands._cursors) == 0
+
+
+def test_a_getmore_of_an_unknown_cursor(commands, telemetry):
+    """A getMore whose cursor was opened by nobody we know has no link, and opens none."""
+    commands.started(started({"getMore": 4711, "collection": "users"}))
+    commands.succeeded(succeeded("getMore", more(4711, {})))
+
+    assert telemetry.span.links == ()
+
+
+def test_open_cursors_are_bounded(commands, monkeypatch):
+    """Cursors that nobody exhausts do not pile up."""
+    monkeypatch.setattr(_cursors, "MAX_CURSORS", 10)
+    for number in range(1, 100):
+        commands.started(started(FIND))
+        commands.succeeded(succeeded("find", opened(number)))
+
+    assert len(commands._cursors) == 10
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"aggregate": "users", "pipeline": [{"$changeStream": {}}]},
+        {"find": "users", "tailable": True, "awaitData": True},
+    ],
+)
+def test_an_idle_tail(commands, telemetry, command):
+    """The getMores of a cursor that waits are silent without documents, whatever they say."""
+    commands.started(started(command))
+    commands.succeeded(succeeded(next(iter(command)), opened(4711)))
+    for documents in ([], [{}], []):
+        commands.started(started({"getMore": 4711, "collection": "users"}))
+        commands.succeeded(succeeded("getMore", more(4711, *documents)))
+
+    assert [span.name.split()[0] for span in telemetry.spans] == [next(iter(command)), "getMore"]

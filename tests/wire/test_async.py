@@ -11,6 +11,7 @@ from opentelemetry.trace import StatusCode
 from pymongo import CursorType
 from pymongo.errors import AutoReconnect, NetworkTimeout
 from scripted_server import found, more
+from versions import RETRY
 
 pytestmark = pytest.mark.skipif(
     pymongo.version_tuple < (4, 11), reason="PyMongo 4.11 has the first asyncio client of use."
@@ -34,7 +35,11 @@ async def test_a_dropped_read(users, server, telemetry, command_spans, attribute
     assert dropped.status.status_code is StatusCode.ERROR
     assert dict(dropped.attributes) == {**attributes_of("find"), "error.type": "OSError"}
     assert retried.status.status_code is StatusCode.UNSET
-    assert dict(retried.attributes) == {**attributes_of("find"), "db.response.returned_rows": 1}
+    assert dict(retried.attributes) == {
+        **attributes_of("find"),
+        **RETRY,
+        "db.response.returned_rows": 1,
+    }
     parent = request.get_span_context().span_id
     assert [span.parent.span_id for span in (dropped, retried)] == [parent, parent]
     assert durations() == {("find", "OSError"): 1, ("find", None): 1}
@@ -47,7 +52,7 @@ async def test_a_dropped_write(users, server, command_spans, attributes_of):
 
     dropped, retried = command_spans()
     assert dict(dropped.attributes) == {**attributes_of("insert"), "error.type": "OSError"}
-    assert dict(retried.attributes) == attributes_of("insert")
+    assert dict(retried.attributes) == {**attributes_of("insert"), **RETRY}
 
 
 async def test_an_operation_that_times_out(users, server, command_spans, attributes_of, durations):

@@ -24,6 +24,7 @@ from pymongo.errors import (
 )
 from pymongo.monitoring import CommandListener
 from scripted_server import ScriptedServer, found, more, refused
+from versions import RETRY
 
 from otel_mongo_apm import MongoInstrumentor
 
@@ -43,7 +44,11 @@ def test_a_dropped_read(users, server, telemetry, command_spans, attributes_of, 
     assert dropped.status.status_code is StatusCode.ERROR
     assert dict(dropped.attributes) == {**attributes_of("find"), "error.type": "OSError"}
     assert retried.status.status_code is StatusCode.UNSET
-    assert dict(retried.attributes) == {**attributes_of("find"), "db.response.returned_rows": 1}
+    assert dict(retried.attributes) == {
+        **attributes_of("find"),
+        **RETRY,
+        "db.response.returned_rows": 1,
+    }
     parent = request.get_span_context().span_id
     assert [span.parent.span_id for span in (dropped, retried)] == [parent, parent]
     assert durations() == {("find", "OSError"): 1, ("find", None): 1}
@@ -61,7 +66,7 @@ def test_a_dropped_write(users, server, command_spans, attributes_of, durations,
     assert dropped.status.status_code is StatusCode.ERROR
     assert dict(dropped.attributes) == {**attributes_of("insert"), "error.type": "OSError"}
     assert retried.status.status_code is StatusCode.UNSET
-    assert dict(retried.attributes) == attributes_of("insert")
+    assert dict(retried.attributes) == {**attributes_of("insert"), **RETRY}
     assert durations() == {("insert", "OSError"): 1, ("insert", None): 1}
     assert len({insert["txnNumber"] for insert in server.received("insert")}) == 1
 

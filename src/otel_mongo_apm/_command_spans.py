@@ -1,0 +1,134 @@
+"""The span of a command: how it starts, and what it says in the end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_OPERATION_BATCH_SIZE,
+    DB_QUERY_TEXT,
+)
+from opentelemetry.trace import Link, SpanKind, StatusCode
+
+from ._query_text import raw, sanitized
+from ._semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
+from ._shield import shielded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+
+    from ._client import ClientTelemetry
+    from ._inflight import InFlightCommand
+    from ._settings import Settings
+
+    QueryText = Callable[[Mapping[str, Any], bool], str]
+
+SECOND = 1_000_000_000
+
+
+class CommandSpans:
+    """Starts and describes the spans of one client's commands; to end them is their owner's."""
+
+    def __init__(self, client: ClientTelemetry) -> None:
+        settings = client.telemetry.settings
+        self._telemetry = client.telemetry
+        self._tracer = client.telemetry.tracer
+        self._timeline = client.timeline
+        self._error_messages = settings.error_messages
+        self._query_text = _query_text(settings)
+        self._request_hook = settings.request_hook and shielded(settings.request_hook)
+        self._response_hook = settings.response_hook and shielded(settings.response_hook)
+        self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
+
+    def start(
+        self, command: InFlightCommand, event: CommandStartedEvent, start_time: int | None = None
+    ) -> None:
+        """Start a command's span, if such a command has one."""
+        signature = command.signature
+        if signature.gate and not signature.gate(event):
+            return
+        attributes = signature.attributes
+        if command.retry:
+            attributes = {**attributes, RETRY_COUNT: command.retry.count}
+        command.span = span = self._tracer.start_span(
+            signature.span_name,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            links=tuple(_links(command)) if command.retry or command.cursor else (),
+            start_time=start_time,
+        )
+        if span.is_recording():
+            command.is_recording = True
+            self._describe_start(command, event)
+
+    def start_late(self, command: InFlightCommand, seconds: float) -> None:
+        """Start a span whose start was put off, as long ago as the command took."""
+        if command.put_off:
+            self.start(command, command.put_off, time.time_ns() - round(seconds * SECOND))
+
+    def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
+        """Describe how a command ended that the server calls a success."""
+        if command.is_recording:
+            self.describe_end(command)
+            if self._response_hook:
+                self._response_hook(command.span, event)
+
+    def fail(self, command: InFlightCommand, event: CommandFailedEvent) -> None:
+        """Describe how a command ended that failed."""
+        if command.is_recording:
+            self.describe_end(command)
+            if self._failed_hook:
+                self._failed_hook(command.span, event)
+
+    def describe_end(self, command: InFlightCommand) -> None:
+        """Set what is known of a command once it has ended; on a span that is recording."""
+        span, failure = command.span, command.failure
+        if command.rows is not None:
+            span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
+        if failure:
+            span.set_attributes(failure.attributes)
+            description = failure.message if self._error_messages else failure.name
+            span.set_status(StatusCode.ERROR, description)
+        if self._timeline.latest != command.latest_event:
+            self._tell_events(command)
+
+    def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
+        """Set what costs too much to be set on a span that nobody sees."""
+        signature, span = command.signature, command.span
+        if signature.batch_field:
+            size = len(event.command.get(signature.batch_field, ()))
+            if size != 1:
+                span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
+        if self._query_text:
+            text = self._query_text(event.command, signature.names_collection)
+            span.set_attribute(DB_QUERY_TEXT, text)
+        if self._request_hook:
+            self._request_hook(span, event)
+
+    def _tell_events(self, command: InFlightCommand) -> None:
+        if self._telemetry.events_in_spans:
+            for event in self._timeline.after(command.latest_event):
+                if event.address == command.signature.address:
+                    event.add_to(command.span)
+
+
+def _links(command: InFlightCommand) -> Iterator[Link]:
+    """To the attempt that failed, and to the command that opened the cursor."""
+    for cause in (command.retry, command.cursor):
+        if cause and cause.span_context.is_valid:
+            yield Link(cause.span_context)
+
+
+def _query_text(settings: Settings) -> QueryText | None:
+    """What makes ``db.query.text`` of a command; nothing if it is off."""
+    length, mask_keys = settings.query_text_max_length, settings.query_text_keys == "masked"
+    texts: dict[str, QueryText] = {
+        "raw": lambda command, _: raw(command, length),
+        "sanitized": lambda command, keep_value: sanitized(
+            command, length, keep_value=keep_value, mask_keys=mask_keys
+        ),
+    }
+    return texts.get(settings.query_text)

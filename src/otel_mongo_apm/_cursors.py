@@ -1,0 +1,55 @@
+"""The open cursors of one client, so that a getMore knows where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.trace import SpanContext
+
+MAX_CURSORS = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class OpenCursor:
+    """A cursor that has more to give.
+
+    Args:
+        span_context: That of the command that opened it.
+        waits: Whether the server holds a getMore's reply back until there are documents.
+        id: The server's number for it.
+    """
+
+    span_context: SpanContext
+    waits: bool
+    id: int = 0
+
+
+class OpenCursors:
+    """Cursors by their IDs; of too many, the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        # Without a lock: each use is one dictionary operation.
+        self._cursors: dict[int, OpenCursor] = {}
+
+    def __len__(self) -> int:
+        return len(self._cursors)
+
+    def of(self, get_more: Mapping[str, Any]) -> OpenCursor | None:
+        """The cursor that a getMore goes on with, if it is known."""
+        return self._cursors.get(get_more["getMore"])
+
+    def open(self, reply: Mapping[str, Any], cursor: OpenCursor) -> None:
+        """Keep a cursor if its first reply was not all."""
+        cursor.id = reply["cursor"].get("id", 0)
+        if cursor.id:
+            if len(self._cursors) >= MAX_CURSORS:
+                self._cursors.pop(next(iter(list(self._cursors))), None)
+            self._cursors[cursor.id] = cursor
+
+    def close(self, cursor: OpenCursor) -> None:
+        """Forget a cursor that has no more to give."""
+        self._cursors.pop(cursor.id, None)
