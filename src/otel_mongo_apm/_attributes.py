@@ -13,6 +13,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
 )
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
+from pymongo.errors import NotPrimaryError, OperationFailure
 
 from ._semconv import MONGODB, OTHER_ERROR
 
@@ -239,11 +240,10 @@ def exception_failure(error: BaseException) -> Failure:
     >>> exception_failure(ConnectionRefusedError("refused"))
     Failure(error_type='ConnectionRefusedError', status_code=None, ...)
     """
-    details = getattr(error, "details", None) or {}
-    code = getattr(error, "code", None)
-    return command_failure(
-        {**details, "code": code, "errtype": type(error).__name__, "errmsg": str(error)}, error
-    )
+    details: dict[str, Any] = {"errmsg": str(error)}
+    if isinstance(error, OperationFailure | NotPrimaryError):
+        details |= {"code": getattr(error, "code", None), **dict(error.details or {})}
+    return command_failure(details, error)
 
 
 def write_failure(reply: Mapping[str, Any]) -> Failure | None:

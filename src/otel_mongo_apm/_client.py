@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ._client_reference import ClientReference
 from ._cluster import HeartbeatTelemetry
@@ -11,6 +13,7 @@ from ._cluster_log import ClusterLog
 from ._cluster_spans import ClusterSpans
 from ._cluster_state import Cluster
 from ._commands import CommandTelemetry
+from ._inflight import InFlightCommands
 from ._pools import Pools, PoolTelemetry
 from ._selection import wrap_server_selection
 from ._settings import Settings
@@ -39,6 +42,7 @@ class ClientTelemetry:
         self.telemetry = telemetry
         self.client = client
         self.timeline = Timeline()
+        self.in_flight = InFlightCommands()
         self.pools = Pools(client)
         self.waits = Waits(telemetry, self.timeline) if settings.command_spans else None
         self.cluster = Cluster(
@@ -49,6 +53,25 @@ class ClientTelemetry:
             telemetry.topology_instruments,
         )
         telemetry.observe(self)
+        _alive[id(self)] = self
+
+    def start_anew(self) -> None:
+        """Forget what only the parent of a fork has: its connections, commands and monitors."""
+        self.in_flight.start_anew()
+        self.pools.start_anew()
+        self.cluster.start_anew()
+
+
+_alive: WeakValueDictionary[int, ClientTelemetry] = WeakValueDictionary()
+
+
+def _start_anew() -> None:
+    for client in list(_alive.values()):
+        client.start_anew()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 def client_listeners(telemetry: Telemetry, client: ClientReference) -> list[_EventListener]:

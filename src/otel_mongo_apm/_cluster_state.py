@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ._callers import NOBODYS_CONTEXT
-from ._compat import topology_description, topology_id
+from ._compat import is_closed, topology_description, topology_id
 from ._descriptions import Topology, changes, topology
 from ._semconv import (
     CLIENT_TOPOLOGY_CLOSED,
@@ -73,14 +73,19 @@ class Cluster:
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
-        self.is_closed = False
         self._opened_at = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client was closed."""
+        client = self._client()
+        return client is not None and is_closed(client)
 
     def open(self) -> None:
         """Note that monitoring has begun, the first time."""
-        if self.is_open or (self.is_closed and self._live_topology_is_blank()):
+        if self.is_open or self.is_closed:
             return
-        self.is_open, self.is_closed = True, False
+        self.is_open = True
         self.description, self.topology = None, Topology()
         now = self._opened_at = time.time_ns()
         self._untold.append(lambda: self._spans.opened(now))
@@ -90,7 +95,7 @@ class Cluster:
         """Note that the client was closed, the first time."""
         if not self.is_open:
             return
-        self.is_open, self.is_closed = False, True
+        self.is_open = False
         now, last = time.time_ns(), self.topology
         self.note(self._opened_or_closed(CLIENT_TOPOLOGY_CLOSED, "Topology closed", now))
         self._untold.append(lambda: self._spans.closed(last, now))
@@ -132,10 +137,6 @@ class Cluster:
     def _live_description(self) -> TopologyDescription | None:
         client = self._client()
         return None if client is None else topology_description(client)
-
-    def _live_topology_is_blank(self) -> bool:
-        description = self._live_description()
-        return description is None or topology(description, None).is_blank
 
     def _opened_or_closed(self, name: str, line: str, now: int) -> ClusterEvent:
         client = self._client()

@@ -66,8 +66,8 @@ class CommandSpans:
 
     def start_late(self, command: InFlightCommand, seconds: float) -> None:
         """Start a span whose start was put off, as long ago as the command took."""
-        if command.put_off:
-            self.start(command, command.put_off, time.time_ns() - round(seconds * SECOND))
+        if event := command.put_off:
+            self.start(command, event, time.time_ns() - round(seconds * SECOND))
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
         """Describe how a command ended that the server calls a success."""

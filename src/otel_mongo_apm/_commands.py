@@ -22,7 +22,7 @@ from ._command_spans import CommandSpans
 from ._compat import exception_in_hand
 from ._conventions import CommandSignatures
 from ._cursors import OpenCursor, OpenCursors
-from ._inflight import InFlightCommand, InFlightCommands
+from ._inflight import InFlightCommand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class CommandTelemetry(CommandListener):
         self._spans = CommandSpans(client)
         self._signatures = CommandSignatures(client.telemetry.settings)
         self._cursors = OpenCursors()
-        self.in_flight = InFlightCommands()
+        self.in_flight = client.in_flight
 
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
@@ -77,14 +77,14 @@ class CommandTelemetry(CommandListener):
         try:
             command.rows = returned_rows(reply)
             command.failure = write_failure(reply)
-            if command.put_off and (command.rows or command.failure):
+            if command.rows or command.failure:
                 self._spans.start_late(command, seconds)
             if command.rows is not None:
                 self._keep_cursor(command, reply)
             self._spans.succeed(command, event)
             self._measure(command, seconds)
         finally:
-            command.span.end()
+            _close(command)
 
     def failed(self, event: CommandFailedEvent) -> None:
         """End the command's span as an error."""
@@ -96,12 +96,11 @@ class CommandTelemetry(CommandListener):
             # PyMongo publishes a failure while it handles the exception.
             command.failure = command_failure(event.failure, sys.exc_info()[1])
             command.failed_operation = event.operation_id
-            if command.put_off:
-                self._spans.start_late(command, seconds)
+            self._spans.start_late(command, seconds)
             self._spans.fail(command, event)
             self._measure(command, seconds)
         finally:
-            command.span.end()
+            _close(command)
 
     def checked_in(self, connection: Connection) -> None:
         """End what is still open on a connection that its thread or task has given back.
@@ -124,13 +123,12 @@ class CommandTelemetry(CommandListener):
         seconds = time.monotonic() - command.began
         try:
             command.failure = command_failure({}, error)
-            if command.put_off:
-                self._spans.start_late(command, seconds)
+            self._spans.start_late(command, seconds)
             if command.is_recording:
                 self._spans.describe_end(command)
             self._measure(command, seconds)
         finally:
-            command.span.end()
+            _close(command)
 
     def _keep_cursor(self, command: InFlightCommand, reply: Mapping[str, Any]) -> None:
         if command.cursor is None:
@@ -150,6 +148,11 @@ class CommandTelemetry(CommandListener):
         self._instruments.operation_duration.record(seconds, attributes, context)
         if command.rows is not None:
             self._instruments.returned_rows.record(command.rows, attributes, context)
+
+
+def _close(command: InFlightCommand) -> None:
+    command.put_off = None  # No document is kept for longer than it must.
+    command.span.end()
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import sys
@@ -66,6 +67,12 @@ def is_cancelled_check(error: BaseException) -> bool:
 # being made not even that. So its private parts are looked up where they would be.
 
 
+def check(client: Any) -> None:
+    """Warn if a client, now that it is made, lacks what is needed to see its cluster."""
+    if "_topology" not in vars(client):
+        _warn_of_loss(f"{type(client).__name__}._topology", "its cluster is not told of")
+
+
 def topology_description(client: Any) -> TopologyDescription | None:
     """A client's live description; none before it has one."""
     if _topology(client) is None:  # It is being made, or its SRV record was not looked up yet.
@@ -77,6 +84,11 @@ def topology_description(client: Any) -> TopologyDescription | None:
 def topology_id(client: Any) -> ObjectId | None:
     """The ID by which PyMongo's own events and logs call a client's topology."""
     return getattr(_topology(client), "_topology_id", None)
+
+
+def is_closed(client: Any) -> bool:
+    """Whether a client was closed."""
+    return bool(getattr(_topology(client), "_closed", False))
 
 
 def _topology(client: Any) -> Any:
@@ -139,7 +151,10 @@ def topology_classes() -> Iterator[tuple[type[Any], bool]]:
 def listeners_of(topology: Any) -> list[Any]:
     """The listeners of a topology's client."""
     listeners = getattr(topology, "_listeners", None)
-    return [] if listeners is None else list(listeners.event_listeners())
+    if listeners is None:
+        _warn_of_loss("Topology._listeners", "waits for a server have no spans")
+        return []
+    return list(listeners.event_listeners())
 
 
 def _module(name: str) -> ModuleType | None:
@@ -157,5 +172,6 @@ def _takes(function: Any, *parameters: str) -> bool:
     )
 
 
+@functools.cache  # To warn once.
 def _warn_of_loss(name: str, loss: str) -> None:
     _logger.warning("PyMongo %s lacks %s: %s.", pymongo.version, name, loss)

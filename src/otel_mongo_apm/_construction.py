@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._client import client_listeners, is_instrumented
 from ._client_reference import ClientReference
-from ._compat import client_classes, is_made_by_encryption
+from ._compat import check, client_classes, is_made_by_encryption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +29,11 @@ def _wrap_constructor(cls: type[Any], telemetry: Telemetry) -> Undo:
 
     @functools.wraps(original)
     def instrumented(self: object, *args: Any, **kwargs: Any) -> None:
-        if telemetry.is_on and not is_made_by_encryption():
-            kwargs = _with_listeners(self, kwargs, telemetry)
-        original(self, *args, **kwargs)
+        if not telemetry.is_on or is_made_by_encryption():
+            original(self, *args, **kwargs)
+            return
+        original(self, *args, **_with_listeners(self, kwargs, telemetry))
+        check(self)
 
     def undo() -> None:
         # Somebody may have wrapped the constructor after us; then ours stays, and does nothing.

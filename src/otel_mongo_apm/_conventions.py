@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 MAX_SIGNATURES = 10_000
-MAX_METRIC_COLLECTIONS = 2_000
+MAX_METRIC_NAMES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,46 +69,67 @@ class CommandSignatures(dict["Key", CommandSignature]):
     def _signature(
         self, command_name: str, database: str, collection: str | None, address: Address
     ) -> CommandSignature:
-        bare: Attributes = {
+        attributes: Attributes = {
             **self._servers[address],
             DB_NAMESPACE: database,
             DB_OPERATION_NAME: command_name,
         }
-        full = bare if collection is None else {**bare, DB_COLLECTION_NAME: collection}
+        if collection is not None:
+            attributes[DB_COLLECTION_NAME] = collection
         return CommandSignature(
             address=address,
             span_name=f"{command_name} {database if collection is None else collection}",
-            attributes=full,
-            metric_attributes=full if _metric_collections.admit(database, collection) else bare,
+            attributes=attributes,
+            metric_attributes=self._metric_attributes(attributes),
             gate=gate(self._settings, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
             names_collection=command_name in COLLECTION_COMMANDS,
         )
 
+    def _metric_attributes(self, attributes: Attributes) -> Attributes:
+        if not self._settings.metrics:
+            return attributes
+        refused = _refused_in_metrics(attributes)
+        if not refused:
+            return attributes
+        return {name: value for name, value in attributes.items() if name not in refused}
 
-class _MetricCollections:
-    """The collections that this process names in its metrics: bounded, as each is a series."""
 
-    def __init__(self) -> None:
-        self._admitted: set[tuple[str, str]] = set()
+class _Names:
+    """Names that this process has in its metrics: bounded, as each is a series to be stored."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._admitted: set[object] = set()
         self._has_refused = False
 
-    def admit(self, database: str, collection: str | None) -> bool:
-        if collection is None or (database, collection) in self._admitted:
+    def admit(self, name: object) -> bool:
+        if name in self._admitted:
             return True
-        if len(self._admitted) >= MAX_METRIC_COLLECTIONS:
+        if len(self._admitted) >= MAX_METRIC_NAMES:
             self._refuse()
             return False
-        self._admitted.add((database, collection))
+        self._admitted.add(name)
         return True
 
     def _refuse(self) -> None:
         if not self._has_refused:
             self._has_refused = True
             _logger.warning(
-                "Metrics name the first %d collections; those of others are without a name.",
-                MAX_METRIC_COLLECTIONS,
+                "Metrics name the first %d %s; those of others go without.",
+                MAX_METRIC_NAMES,
+                self._kind,
             )
 
 
-_metric_collections = _MetricCollections()
+_databases, _collections = _Names("databases"), _Names("collections")
+
+
+def _refused_in_metrics(attributes: Attributes) -> frozenset[str]:
+    """Those of the attributes that would be one series too many."""
+    database, collection = attributes[DB_NAMESPACE], attributes.get(DB_COLLECTION_NAME)
+    if not _databases.admit(database):
+        return frozenset({DB_NAMESPACE, DB_COLLECTION_NAME})
+    if collection is not None and not _collections.admit((database, collection)):
+        return frozenset({DB_COLLECTION_NAME})
+    return frozenset()

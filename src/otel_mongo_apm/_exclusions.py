@@ -32,11 +32,10 @@ def gate(
         settings, command_name, database, collection
     ):
         return _never
+    needs_parent = command_name in DRIVER_COMMANDS or settings.require_parent
     if command_name in HELLO_COMMANDS:
-        return _unless_it_authenticates
-    if command_name in DRIVER_COMMANDS or settings.require_parent:
-        return _within_a_trace
-    return None
+        return _plain_within_a_trace if needs_parent else _plain
+    return _within_a_trace if needs_parent else None
 
 
 def _is_excluded(
@@ -54,8 +53,12 @@ def _never(_: CommandStartedEvent) -> bool:
     return False
 
 
-def _unless_it_authenticates(event: CommandStartedEvent) -> bool:
+def _plain(event: CommandStartedEvent) -> bool:
     return not is_speculative_authentication(event.command)
+
+
+def _plain_within_a_trace(event: CommandStartedEvent) -> bool:
+    return _plain(event) and _within_a_trace(event)
 
 
 def _within_a_trace(_: CommandStartedEvent) -> bool:

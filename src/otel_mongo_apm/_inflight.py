@@ -91,6 +91,10 @@ class InFlightCommands:
     def __len__(self) -> int:
         return len(self._open)
 
+    def start_anew(self) -> None:
+        """Forget all; they are another process's."""
+        self._open.clear()
+
     def add(self, command: InFlightCommand) -> InFlightCommand | None:
         """Keep a command that has started; return the oldest if it had to make room."""
         displaced = self._oldest() if len(self._open) >= MAX_OPEN else None

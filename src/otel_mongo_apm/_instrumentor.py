@@ -53,4 +53,4 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
             undo()
         self._undo = ()
         if self._telemetry:
-            self._telemetry.is_on = False
+            self._telemetry.turn_off()

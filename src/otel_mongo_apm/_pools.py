@@ -16,7 +16,7 @@ from ._callers import NOBODYS_CONTEXT, caller, is_over
 from ._compat import app_name, exception_in_hand
 from ._descriptions import written
 from ._inflight import checked_out
-from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, POOL_NAME
+from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, OTHER_ERROR, POOL_NAME
 from ._timeline import ClusterEvent
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
 DEFAULT_MAX_SIZE = 100
 # How many callers may wait before those are dropped that have gone without a word.
 MANY_PENDING = 256
-# What PyMongo raises, but only after it has published the failure.
+# What PyMongo raises, but only after it has published the failure. The exception of a closed pool
+# is one that it keeps to itself.
 _RAISED_LATER = {
-    ConnectionCheckOutFailedReason.TIMEOUT: "WaitQueueTimeoutError",
-    ConnectionCheckOutFailedReason.POOL_CLOSED: "_PoolClosedError",
-    ConnectionCheckOutFailedReason.CONN_ERROR: "AutoReconnect",
+    ConnectionCheckOutFailedReason.TIMEOUT: "pymongo.errors.WaitQueueTimeoutError",
+    ConnectionCheckOutFailedReason.POOL_CLOSED: OTHER_ERROR,
+    ConnectionCheckOutFailedReason.CONN_ERROR: "pymongo.errors.AutoReconnect",
 }
 
 
@@ -119,6 +120,11 @@ class Pools(dict["Address", Pool]):
             pool.is_closed = True
             _pools_by_name.pop(pool.name, None)
 
+    def start_anew(self) -> None:
+        """Know no pools; the child of a fork has none of its parent's connections."""
+        self.clear()
+        _pools_by_name.clear()
+
     def create(self, address: Address) -> Pool:
         """Begin a pool anew."""
         self.close(address)
@@ -149,7 +155,6 @@ class PoolTelemetry(ConnectionPoolListener):
         self.cluster = client.cluster
         self.waits = client.waits
         self._pools = client.pools
-        self._instruments = client.telemetry.pool_instruments
         self._measures_use = client.telemetry.settings.pool_use_time
 
     def pool_created(self, event: PoolCreatedEvent) -> None:
@@ -166,8 +171,8 @@ class PoolTelemetry(ConnectionPoolListener):
         if not self.telemetry.is_on:
             return
         pool = self._pools[event.address]
-        if self._instruments:
-            self._instruments.pool_clears.add(1, pool.attributes, NOBODYS_CONTEXT)
+        if instruments := self.telemetry.pool_instruments:
+            instruments.pool_clears.add(1, pool.attributes, NOBODYS_CONTEXT)
         self.cluster.look()
         self.cluster.note(_pool_cleared(event.address, pool))
 
@@ -184,8 +189,8 @@ class PoolTelemetry(ConnectionPoolListener):
         """Count a connection, and measure how long it took to make."""
         pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
-        if self._instruments:
-            self._instruments.connection_create_time.record(
+        if instruments := self.telemetry.pool_instruments:
+            instruments.connection_create_time.record(
                 _seconds(event), pool.attributes, NOBODYS_CONTEXT
             )
 
@@ -197,9 +202,10 @@ class PoolTelemetry(ConnectionPoolListener):
         was_open = event.connection_id in pool.connections
         pool.connections.discard(event.connection_id)
         pool.used.pop(event.connection_id, None)
-        if self._instruments and was_open and event.reason:
+        instruments = self.telemetry.pool_instruments
+        if instruments and was_open and event.reason:
             reason = {**pool.attributes, CONNECTION_CLOSE_REASON: event.reason}
-            self._instruments.connection_closes.add(1, reason, NOBODYS_CONTEXT)
+            instruments.connection_closes.add(1, reason, NOBODYS_CONTEXT)
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
         """Count a caller that waits."""
@@ -211,8 +217,8 @@ class PoolTelemetry(ConnectionPoolListener):
         pool.pending.pop(caller(), None)
         checked_out.set((event.address, event.connection_id))
         pool.used[event.connection_id] = time.monotonic() if self._measures_use else 0.0
-        if self._instruments:
-            self._instruments.connection_wait_time.record(seconds, pool.attributes)
+        if instruments := self.telemetry.pool_instruments:
+            instruments.connection_wait_time.record(seconds, pool.attributes)
         if self.waits and seconds >= self.waits.threshold:
             self.waits.checked_out(event.address, pool.name, seconds)
 
@@ -220,11 +226,11 @@ class PoolTelemetry(ConnectionPoolListener):
         """Tell why there is no connection."""
         pool, failure = self._pools[event.address], _check_out_failure(event)
         pool.pending.pop(caller(), None)
-        if self._instruments:
+        if instruments := self.telemetry.pool_instruments:
             if event.reason == ConnectionCheckOutFailedReason.TIMEOUT:
-                self._instruments.connection_timeouts.add(1, pool.attributes)
+                instruments.connection_timeouts.add(1, pool.attributes)
             error = {**pool.attributes, ERROR_TYPE: failure.error_type}
-            self._instruments.check_out_failures.add(1, error)
+            instruments.check_out_failures.add(1, error)
         if self.waits:
             self.waits.checked_out(event.address, pool.name, _seconds(event), failure)
 
@@ -234,9 +240,10 @@ class PoolTelemetry(ConnectionPoolListener):
             self._commands.checked_in((event.address, event.connection_id))
         pool = self._pools[event.address]
         since = pool.used.pop(event.connection_id, None)
-        if self._instruments and self._measures_use and since is not None:
+        instruments = self.telemetry.pool_instruments
+        if instruments and self._measures_use and since is not None:
             seconds = time.monotonic() - since
-            self._instruments.connection_use_time.record(seconds, pool.attributes)
+            instruments.connection_use_time.record(seconds, pool.attributes)
 
 
 def _seconds(
@@ -248,8 +255,8 @@ def _seconds(
 def _check_out_failure(event: ConnectionCheckOutFailedEvent) -> Failure:
     if event.reason == ConnectionCheckOutFailedReason.CONN_ERROR and (error := exception_in_hand()):
         return exception_failure(error)
-    name = _RAISED_LATER[event.reason]
-    return Failure(f"pymongo.errors.{name}", None, name, event.reason)
+    error_type = _RAISED_LATER[event.reason]
+    return Failure(error_type, None, error_type.rpartition(".")[2], event.reason)
 
 
 def _pool_cleared(address: Address, pool: Pool) -> ClusterEvent:

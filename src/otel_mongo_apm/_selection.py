@@ -37,6 +37,7 @@ class _SelectionObserver:
         if not self._telemetry.is_on:
             return
         if error or topology.description is not self._cluster.description:
+            self._cluster.open()  # A load-balanced client has no heartbeats that would.
             self._cluster.tell()
         if self._waits and (error or seconds >= self._waits.threshold):
             failure = exception_failure(error) if error else None

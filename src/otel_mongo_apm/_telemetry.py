@@ -36,6 +36,11 @@ class Telemetry:
         # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
         self.is_on = True
 
+    def turn_off(self) -> None:
+        """Go quiet; what has started still ends, and is measured."""
+        self.is_on = False
+        self.pool_instruments = self.topology_instruments = None
+
     def observe(self, client: ClientTelemetry) -> None:
         """Let the observable instruments find a client, for as long as it is there."""
         if self.command_instruments:

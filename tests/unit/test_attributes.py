@@ -12,6 +12,7 @@ from otel_mongo_apm._attributes import (
     ServerAttributes,
     collection_name,
     command_failure,
+    exception_failure,
     exception_type,
     returned_rows,
     write_failure,
@@ -126,6 +127,16 @@ def test_exception_type():
 
     assert exception_type(wrapper) == "ConnectionResetError"
     assert exception_type(bson.errors.InvalidBSON()) == "bson.errors.InvalidBSON"
+
+
+def test_exception_failure():
+    """Only an exception of the server's has its code."""
+    refused = pymongo.errors.OperationFailure(
+        "no", 18, {"codeName": "AuthenticationFailed", "errmsg": "no"}
+    )
+
+    assert exception_failure(refused) == Failure("18", "18", "AuthenticationFailed", "no")
+    assert exception_failure(SystemExit(3)) == Failure("SystemExit", None, "SystemExit", "3")
 
 
 def test_server_attributes_are_shared():

@@ -356,6 +356,15 @@ def test_sensitive_commands(commands, telemetry, command_name, command):
     assert "db.collection.name" not in duration.attributes
 
 
+def test_hello_outside_of_a_trace(commands_with, telemetry):
+    """With `require_parent` a hello has no more of a span than others."""
+    commands = commands_with(require_parent=True)
+    commands.started(started({"hello": 1}, "admin"))
+    commands.succeeded(succeeded("hello"))
+
+    assert telemetry.spans == ()
+
+
 def test_hello_of_a_user(commands, telemetry):
     """A hello without credentials is a command as any other."""
     commands.started(started({"hello": 1}, "admin"))
@@ -535,11 +544,16 @@ def test_a_hook_that_sends_a_command(commands_with, telemetry):
     assert len(commands.in_flight) == 0
 
 
-def test_metrics_name_so_many_collections(commands_with, telemetry, monkeypatch, caplog):
+@pytest.fixture
+def two_names(monkeypatch):
+    """Let metrics name two databases and two collections."""
+    monkeypatch.setattr(_conventions, "MAX_METRIC_NAMES", 2)
+    monkeypatch.setattr(_conventions, "_databases", _conventions._Names("databases"))
+    monkeypatch.setattr(_conventions, "_collections", _conventions._Names("collections"))
+
+
+def test_metrics_name_so_many_collections(commands, telemetry, two_names, caplog):
     """Beyond the bound, metrics leave collections out and say so once; spans do not."""
-    monkeypatch.setattr(_conventions, "MAX_METRIC_COLLECTIONS", 2)
-    monkeypatch.setattr(_conventions, "_metric_collections", _conventions._MetricCollections())
-    commands = commands_with()
     for collection in ("a", "b", "c", "d", "a"):
         commands.started(started({"find": collection}))
         commands.succeeded(succeeded("find", FOUND))
@@ -551,6 +565,30 @@ def test_metrics_name_so_many_collections(commands_with, telemetry, monkeypatch,
     assert named == {"a": 2, "b": 1, None: 2}
     assert [span.name[-1] for span in telemetry.spans] == ["a", "b", "c", "d", "a"]
     assert len(caplog.records) == 1
+
+
+def test_metrics_name_so_many_databases(commands, telemetry, two_names, caplog):
+    """So they do with databases, of which there may be one for each customer."""
+    for database in ("a", "b", "c", "d"):
+        commands.started(started({"ping": 1}, database))
+        commands.succeeded(succeeded("ping"))
+
+    named = {
+        point.attributes.get("db.namespace"): point.data.count
+        for point in telemetry.points("db.client.operation.duration")
+    }
+    assert named == {"a": 1, "b": 1, None: 2}
+    assert len(caplog.records) == 1
+
+
+def test_nothing_is_said_of_metrics_that_are_off(commands_with, two_names, caplog):
+    """Without metrics there is nothing to be left out."""
+    commands = commands_with(metrics=False)
+    for collection in ("a", "b", "c"):
+        commands.started(started({"find": collection}))
+        commands.succeeded(succeeded("find", FOUND))
+
+    assert caplog.records == []
 
 
 def test_signatures_are_bounded(commands, monkeypatch):

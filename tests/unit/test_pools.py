@@ -237,7 +237,7 @@ def test_every_wait(telemetry):
     ("reason", "error_type", "timeouts"),
     [
         ("timeout", "pymongo.errors.WaitQueueTimeoutError", [1]),
-        ("poolClosed", "pymongo.errors._PoolClosedError", []),
+        ("poolClosed", "_OTHER", []),
         ("connectionError", "pymongo.errors.AutoReconnect", []),
     ],
 )
@@ -365,12 +365,17 @@ def test_without_spans(telemetry):
 
 def test_switched_off(driver, telemetry):
     """Once it is undone, a client is observed no longer and its waits have no spans."""
-    driver.client.telemetry.is_on = False
+    driver.client.telemetry.turn_off()
+    driver.connect(1)
     driver.check_out(1, 1.0)
+    driver.check_in(1)
+    driver.fail("timeout")
+    driver.close(1)
     driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
 
     assert telemetry.spans == ()
     assert values(telemetry, "count") == {}
+    assert not [name for name in telemetry.metrics() if name.startswith("db.client.connection")]
     assert driver.client.timeline.after(0) == []
 
 
