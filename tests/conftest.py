@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from in_memory import InMemoryTelemetry
 
-from otel_mongo_apm import MongoInstrumentor, _inflight, _pools, _settings
+from otel_mongo_apm import MongoInstrumentor, _compat, _inflight, _pools, _settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for variable in _settings.VARIABLES.values():
         monkeypatch.delenv(variable, raising=False)
     _settings._warnings_given.clear()
+    _compat._warn_of_loss.cache_clear()
     _pools._pools_by_name.clear()
     _inflight._latest.set(None)
     yield

@@ -19,6 +19,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._client import event_listeners
+    from ._existing import instrument_client
     from ._instrumentor import MongoInstrumentor
     from ._settings import FailedHook, RequestHook, ResponseHook, Settings
 
@@ -30,6 +31,7 @@ __all__ = [
     "Settings",
     "__version__",
     "event_listeners",
+    "instrument_client",
 ]
 
 _MODULES = {
@@ -39,6 +41,7 @@ _MODULES = {
     "ResponseHook": "._settings",
     "Settings": "._settings",
     "event_listeners": "._client",
+    "instrument_client": "._existing",
 }
 
 

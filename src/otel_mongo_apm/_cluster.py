@@ -41,7 +41,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
     """Measures one client's heartbeats and takes each as an occasion to look at the cluster."""
 
     def __init__(self, client: ClientTelemetry) -> None:
-        self._of = client
+        self.of = client
         self.client = client.client
         self._telemetry = client.telemetry
         self._cluster = client.cluster

@@ -35,7 +35,6 @@ class CommandSpans:
     def __init__(self, client: ClientTelemetry) -> None:
         settings = client.telemetry.settings
         self._telemetry = client.telemetry
-        self._tracer = client.telemetry.tracer
         self._timeline = client.timeline
         self._error_messages = settings.error_messages
         self._query_text = _query_text(settings)
@@ -53,7 +52,7 @@ class CommandSpans:
         attributes = signature.attributes
         if command.retry:
             attributes = {**attributes, RETRY_COUNT: command.retry.count}
-        command.span = span = self._tracer.start_span(
+        command.span = span = self._telemetry.tracer.start_span(
             signature.span_name,
             kind=SpanKind.CLIENT,
             attributes=attributes,

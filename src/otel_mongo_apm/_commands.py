@@ -38,13 +38,13 @@ class CommandTelemetry(CommandListener):
     """Spans and measurements of one client's commands."""
 
     def __init__(self, client: ClientTelemetry) -> None:
-        self._of = client
+        self.of = client
         self.client = client.client
         self._telemetry = client.telemetry
         self._instruments = client.telemetry.command_instruments
         self._timeline = client.timeline
         self._spans = CommandSpans(client)
-        self._signatures = CommandSignatures(client.telemetry.settings)
+        self._signatures = CommandSignatures(client.telemetry.settings, client.client)
         self._cursors = OpenCursors()
         self.in_flight = client.in_flight
 

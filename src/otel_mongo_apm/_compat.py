@@ -7,10 +7,12 @@ import inspect
 import logging
 import sys
 import threading
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import pymongo
+from pymongo.monitoring import CommandListener, ConnectionPoolListener, ServerHeartbeatListener
 
 from ._callers import current_task
 
@@ -48,6 +50,63 @@ def is_made_by_encryption() -> bool:
             return module in _ENCRYPTION_MODULES
         frame = frame.f_back
     return False
+
+
+def is_traced_natively(client: Any) -> bool:
+    """Whether a client makes spans by itself, as those of a PyMongo to come can."""
+    if client is None or _topology(client) is None:
+        return False
+    tracing = getattr(client.options, "tracing", None)
+    return isinstance(tracing, Mapping) and bool(tracing.get("enabled"))
+
+
+def driver_client(client: Any) -> Any:
+    """PyMongo's own client: itself, or what one of Motor's has inside.
+
+    Raises:
+        TypeError: It is no client.
+    """
+    own = vars(client).get("delegate", client) if hasattr(client, "__dict__") else client
+    if not isinstance(own, tuple(client_classes())):
+        message = f"Not a client of PyMongo or Motor: {type(client).__name__}."
+        raise TypeError(message)
+    return own
+
+
+# The kinds of listeners that we have, and how PyMongo calls them in private.
+_KINDS = {
+    CommandListener: ("command", "commands"),
+    ConnectionPoolListener: ("cmap", "cmap"),
+    ServerHeartbeatListener: ("server_heartbeat", "server_heartbeat"),
+}
+
+
+def change_listeners(client: Any, old: Collection[object], new: Collection[object]) -> bool:
+    """Replace listeners of a client that is made; false, with a warning, if that cannot be done.
+
+    PyMongo reads the lists at every event. Whether there is anybody to be told it asks only once
+    for each pool and, before 4.18, each monitor, when it makes them.
+    """
+    state = vars(vars(client).get("_event_listeners", _Nothing))
+    names = {kind: f"_EventListeners__{name}_listeners" for kind, (name, _) in _KINDS.items()}
+    if not all(isinstance(state.get(name), list) for name in names.values()):
+        _warn_of_loss("_EventListeners", "clients that were made before cannot be instrumented")
+        return False
+    for kind, (_, flag) in _KINDS.items():
+        listeners = state[names[kind]]
+        listeners[:] = [each for each in listeners if each not in old]
+        listeners += [each for each in new if isinstance(each, kind)]
+        state[f"_EventListeners__enabled_for_{flag}"] = bool(listeners)
+    return True
+
+
+class _Nothing:
+    """What is not there."""
+
+
+def has_servers(client: Any) -> bool:
+    """Whether a client has begun to connect."""
+    return bool(getattr(_topology(client), "_servers", None))
 
 
 def is_background() -> bool:

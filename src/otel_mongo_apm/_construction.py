@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._client import client_listeners, is_instrumented
 from ._client_reference import ClientReference
 from ._compat import check, client_classes, is_made_by_encryption
+from ._conflicts import resolve_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ def _wrap_constructor(cls: type[Any], telemetry: Telemetry) -> Undo:
         if not telemetry.is_on or is_made_by_encryption():
             original(self, *args, **kwargs)
             return
+        resolve_conflict(telemetry)
         original(self, *args, **_with_listeners(self, kwargs, telemetry))
         check(self)
 

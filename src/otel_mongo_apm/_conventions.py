@@ -17,6 +17,7 @@ from ._exclusions import gate
 
 if TYPE_CHECKING:
     from ._attributes import Address, Attributes
+    from ._client_reference import ClientReference
     from ._exclusions import Gate
     from ._settings import Settings
 
@@ -55,9 +56,10 @@ class CommandSignature:
 class CommandSignatures(dict["Key", CommandSignature]):
     """Signatures under the ``semconv`` convention, each built when it is first met."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, client: ClientReference) -> None:
         super().__init__()
         self._settings = settings
+        self._client = client
         self._servers = ServerAttributes()
 
     def __missing__(self, key: Key) -> CommandSignature:
@@ -81,7 +83,7 @@ class CommandSignatures(dict["Key", CommandSignature]):
             span_name=f"{command_name} {database if collection is None else collection}",
             attributes=attributes,
             metric_attributes=self._metric_attributes(attributes),
-            gate=gate(self._settings, command_name, database, collection),
+            gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
             names_collection=command_name in COLLECTION_COMMANDS,
         )

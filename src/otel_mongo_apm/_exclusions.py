@@ -12,24 +12,31 @@ from ._attributes import (
     SENSITIVE_COMMANDS,
     is_speculative_authentication,
 )
-from ._compat import is_background
+from ._compat import is_background, is_traced_natively
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pymongo.monitoring import CommandStartedEvent
 
+    from ._client_reference import ClientReference
     from ._settings import Settings
 
     Gate = Callable[[CommandStartedEvent], bool]
 
 
 def gate(
-    settings: Settings, command_name: str, database: str, collection: str | None
+    settings: Settings,
+    client: ClientReference,
+    command_name: str,
+    database: str,
+    collection: str | None,
 ) -> Gate | None:
     """What to ask before such a command gets a span; nothing to ask for most of them."""
-    if command_name in SENSITIVE_COMMANDS or _is_excluded(
-        settings, command_name, database, collection
+    if (
+        command_name in SENSITIVE_COMMANDS
+        or _is_excluded(settings, command_name, database, collection)
+        or is_traced_natively(client())
     ):
         return _never
     needs_parent = command_name in DRIVER_COMMANDS or settings.require_parent

@@ -21,7 +21,7 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
 
     ``opentelemetry-instrument`` loads it by the name ``mongo_apm``. It sees the clients that
     are made after `instrument()`. Those made before it, or while an earlier `instrument()` that
-    was undone was in force, stay as they are.
+    was undone was in force, stay as they are; see `instrument_client`.
     """
 
     _telemetry: Telemetry | None = None
@@ -40,12 +40,32 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
         """
         settings = Settings.resolve(**kwargs)
         # Here, since to import this package must not import PyMongo.
+        from ._conflicts import resolve_conflict  # noqa: PLC0415
         from ._construction import wrap_constructors  # noqa: PLC0415
         from ._selection import wrap_server_selection  # noqa: PLC0415
         from ._telemetry import Telemetry  # noqa: PLC0415
 
         self._telemetry = Telemetry(settings)
         self._undo = [*wrap_constructors(self._telemetry), wrap_server_selection()]
+        resolve_conflict(self._telemetry)
+
+    def resolve_conflict(self) -> None:
+        """Look once more whether opentelemetry-instrumentation-pymongo is active, too.
+
+        It may have been loaded after this. ``opentelemetry-instrument`` calls it when it has
+        loaded all, and each client that is made does the same.
+        """
+        if self._telemetry and self._telemetry.is_on:
+            from ._conflicts import resolve_conflict  # noqa: PLC0415
+
+            resolve_conflict(self._telemetry)
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Undo `instrument()`; clients of `instrument_client` go quiet, too."""
+        from ._existing import quiet_existing_clients  # noqa: PLC0415
+
+        if not quiet_existing_clients() or self.is_instrumented_by_opentelemetry:
+            super().uninstrument(**kwargs)
 
     def _uninstrument(self, **_: Any) -> None:
         """Leave new clients alone and quiet those that exist, whose open spans still end."""
@@ -54,3 +74,8 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
         self._undo = ()
         if self._telemetry:
             self._telemetry.turn_off()
+
+
+def resolve_conflict() -> None:
+    """The ``opentelemetry_post_instrument`` hook of this package."""
+    MongoInstrumentor().resolve_conflict()

@@ -148,7 +148,7 @@ class PoolTelemetry(ConnectionPoolListener):
     """
 
     def __init__(self, client: ClientTelemetry, commands: CommandConnections | None = None) -> None:
-        self._of = client
+        self.of = client
         self._commands = commands
         self.client = client.client
         self.telemetry = client.telemetry

@@ -147,6 +147,8 @@ class Settings:
             before it has a span; one that failed always has one.
         events: Whether cluster events are told in spans, as log events, both or not at all.
         pool_metrics: Whether connection pools are measured.
+        on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: say so,
+            uninstrument it, or leave all spans to it.
         pool_use_time: Whether the use of each connection is measured, too.
         topology_metrics: Whether servers, topology and heartbeats are measured.
     """
@@ -175,6 +177,9 @@ class Settings:
     )
     pool_metrics: bool = _setting(FLAG, default=True)
     pool_use_time: bool = _setting(FLAG, default=False)
+    on_conflict: Literal["warn", "replace", "defer"] = _setting(
+        _choice("warn", "replace", "defer"), "warn"
+    )
     topology_metrics: bool = _setting(FLAG, default=True)
 
     def __post_init__(self) -> None:

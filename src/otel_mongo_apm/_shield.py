@@ -1,27 +1,94 @@
-"""What is called from PyMongo, and not shielded by it, must not raise into it."""
+"""What is called from PyMongo, from the SDK or for users must not raise into any of them."""
 
 from __future__ import annotations
 
-import functools
+import inspect
 import logging
-from typing import TYPE_CHECKING, ParamSpec
+from functools import partial, wraps
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Log = Callable[[], None]
+
 _logger = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+Listener = TypeVar("Listener", bound=type[Any])
+
+MINUTE = 60.0
+
+# Until when, by the monotonic clock, no more is said of a function that fails.
+_silent_until: dict[str, float] = {}
+_deciding = Lock()
 
 
-def shielded(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Wrap a function so that what it raises is logged."""
+def shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
+    """Wrap a function so that what it raises is logged, each time."""
+    return _shielded(function, partial(_log, function))
 
-    @functools.wraps(function)
-    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except Exception:
-            _logger.exception("%r failed.", function)
+
+def quietly_shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
+    """Wrap a function so that what it raises is logged, once a minute."""
+    return _shielded(function, partial(_log_once_a_minute, function))
+
+
+def shielded_listener(listener: Listener) -> Listener:
+    """Shield each method that PyMongo calls, which would print what it raises at every event."""
+    for name, method in list(vars(listener).items()):
+        if inspect.isfunction(method) and not name.startswith("_"):
+            shield = _shield(method, partial(_log_once_a_minute, method))
+            setattr(listener, name, wraps(method)(shield))
+    return listener
+
+
+def _shielded(
+    function: Callable[Parameters, Result], log: Log
+) -> Callable[Parameters, Result | None]:
+    shield = _shield(lambda args, kwargs: function(*args, **kwargs), log)
+
+    @wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
+        return shield(args, kwargs)
 
     return call
+
+
+def _shield(function: Callable[[Any, Any], Result], log: Log) -> Callable[[Any, Any], Result | None]:
+    # Of two parameters, as the methods of a listener: to take any would cost them much more.
+    def call(first: Any, second: Any) -> Result | None:
+        try:
+            return function(first, second)
+        except Exception:
+            log()
+            return None
+
+    return call
+
+
+def _log(function: Callable[..., object]) -> None:
+    _logger.exception("%r failed.", function)
+
+
+def _log_once_a_minute(function: Callable[..., object]) -> None:
+    if _breaks_silence(function.__qualname__):
+        _logger.exception("%r failed. More of that is not logged for a minute.", function)
+
+
+def _breaks_silence(name: str) -> bool:
+    # Nobody waits for the lock: who finds it taken has nothing new to say, and the child of a
+    # fork may have inherited it from a thread that will never release it.
+    if not _deciding.acquire(blocking=False):
+        return False
+    try:
+        now = monotonic()
+        is_silent = now < _silent_until.get(name, now)
+        if not is_silent:
+            _silent_until[name] = now + MINUTE
+        return not is_silent
+    finally:
+        _deciding.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from ._instruments import instruments
 from ._semconv import SCHEMA_URL, SCOPE_NAME
@@ -23,7 +24,7 @@ class Telemetry:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tracer = trace.get_tracer(
+        self.tracer: Tracer = trace.get_tracer(
             SCOPE_NAME, __version__, settings.tracer_provider, SCHEMA_URL
         )
         self.command_instruments = (
@@ -33,6 +34,7 @@ class Telemetry:
         self.topology_instruments = self.command_instruments if settings.topology_metrics else None
         self.events_in_spans = settings.events in {"span", "both"}
         self.sees_cluster = bool(self.topology_instruments) or settings.events != "none"
+        self.has_met_conflict = False
         # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
         self.is_on = True
 
@@ -40,6 +42,10 @@ class Telemetry:
         """Go quiet; what has started still ends, and is measured."""
         self.is_on = False
         self.pool_instruments = self.topology_instruments = None
+
+    def stop_tracing(self) -> None:
+        """Make no spans from now on; measurements and logs go on."""
+        self.tracer = NoOpTracer()
 
     def observe(self, client: ClientTelemetry) -> None:
         """Let the observable instruments find a client, for as long as it is there."""

@@ -23,7 +23,7 @@ LISTENERS = ("_commands", "_pools", "_cluster")
 LAYERS = (
     {"__init__"},
     {"_instrumentor"},
-    {"_construction"},
+    {"_construction", "_existing"},
     {"_client"},
     {"_selection"},
     set(LISTENERS),
@@ -32,7 +32,17 @@ LAYERS = (
     {"_observations", "_conventions", "_cluster_spans"},
     {"_descriptions", "_exclusions", "_waits", "_client_reference"},
     {"_attributes", "_compat", "_cluster_log"},
-    {"_callers", "_cursors", "_inflight", "_query_text", "_semconv", "_settings", "_shield", "_timeline"},
+    {
+        "_callers",
+        "_cursors",
+        "_inflight",
+        "_query_text",
+        "_semconv",
+        "_settings",
+        "_shield",
+        "_timeline",
+    },
+    {"_conflicts"},
     {"_version", "environment_variables"},
 )
 DEPTHS = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}

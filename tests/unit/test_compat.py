@@ -122,3 +122,39 @@ def test_shielded(caplog):
 
     assert "fails" in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+class ClientOfTomorrow:
+    """Keeps its listeners otherwise."""
+
+    def __init__(self, **state):
+        self.__dict__.update(state)
+
+
+@pytest.mark.parametrize("state", [{}, {"_event_listeners": ClientOfTomorrow()}])
+def test_listeners_that_are_kept_otherwise(caplog, state):
+    """Where PyMongo keeps its listeners otherwise nothing is changed, and one warning says so."""
+    assert not _compat.change_listeners(ClientOfTomorrow(**state), [], [])
+    assert not _compat.change_listeners(ClientOfTomorrow(**state), [], [])
+
+    (record,) = caplog.records
+    assert "clients that were made before cannot be instrumented" in record.message
+
+
+def test_a_client_without_a_topology(caplog):
+    """A client that has no topology is told of without its cluster, and one warning says so."""
+    _compat.check(ClientOfTomorrow())
+    _compat.check(ClientOfTomorrow())
+
+    (record,) = caplog.records
+    assert "its cluster is not told of" in record.message
+
+
+def test_native_tracing(client):
+    """Whether a client makes spans by itself is asked of its options, if they say so."""
+    assert not _compat.is_traced_natively(None)
+    assert not _compat.is_traced_natively(client)
+    client.options.tracing = {"enabled": False}
+    assert not _compat.is_traced_natively(client)
+    client.options.tracing = {"enabled": True}
+    assert _compat.is_traced_natively(client)

@@ -176,6 +176,7 @@ def test_public_names():
         "Settings",
         "__version__",
         "event_listeners",
+        "instrument_client",
     }
     assert all(getattr(otel_mongo_apm, name) for name in otel_mongo_apm.__all__)
     assert set(otel_mongo_apm.__all__) <= set(dir(otel_mongo_apm))
