@@ -3,21 +3,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test test-newest test-oldest lint types bench soak clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
-	@echo 'make test    run all tests'
+	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
 	@echo 'make lint    run the linter and the formatter, as a check'
 	@echo 'make types   run the type checker'
+	@echo 'make soak    run everything at once for half an hour; lose nothing, leak nothing'
 	@echo 'make bench   measure what a command costs'
 	@echo 'make clean   remove the virtual environment and what tools left behind'
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
-test: .venv/installed
+test: test-newest test-oldest
+
+test-newest: .venv/installed
 	$(BIN)/pytest --cov --cov-report=term
+
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/pytest tests/unit tests/wire tests/integration -m 'not slow'
 
 lint: .venv/installed
 	$(BIN)/ruff check
@@ -30,12 +36,19 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/listener.py
 
 clean:
-	rm -rf .venv .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site
+	rm -rf .venv .venv-oldest .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site
 
 .venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo 'Python 3.10 or newer is needed: make PYTHON=python3.12 ...'; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev --editable .
-	@touch $@
+	$(call install,.venv,--group dev)
+
+.venv-oldest/installed: pyproject.toml tests/oldest.txt
+	$(call install,.venv-oldest,--group test --constraint tests/oldest.txt)
+
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo 'Python 3.10 or newer is needed: make PYTHON=python3.12 ...'; exit 1; }
+$(PYTHON) -m venv $(1)
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+$(1)/bin/python -m pip install --quiet $(2) --editable .
+@touch $@
+endef

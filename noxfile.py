@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
 
+# An empty version is the newest.
 PYMONGO = ("4.7.0", "4.11", "4.13.2", "4.17.0", "4.18.3", "")
-OPENTELEMETRY = {"oldest": ("1.35.0", "0.56b0"), "newest": ("", "")}
+MOTOR = {"4.7.0": ("3.4.0",), "": ("", "3.6.1")}
+OPENTELEMETRY = ("oldest", "newest")
 
 
 @nox.session
 @nox.parametrize("opentelemetry", OPENTELEMETRY)
-@nox.parametrize("pymongo", PYMONGO)
-def tests(session: nox.Session, pymongo: str, opentelemetry: str) -> None:
-    """Run unit, wire and integration tests; an empty version is the newest."""
-    api, beta = OPENTELEMETRY[opentelemetry]
+@nox.parametrize(
+    ("pymongo", "motor"), [(each, motor) for each in PYMONGO for motor in MOTOR.get(each, ("",))]
+)
+def tests(session: nox.Session, pymongo: str, motor: str, opentelemetry: str) -> None:
+    """Run unit, wire and integration tests."""
+    wanted = [_pinned("pymongo", pymongo), _pinned("motor", motor)]
+    if opentelemetry == "oldest":
+        wanted += _oldest_opentelemetry()
     session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
-    session.run(
-        *("python", "-m", "pip", "install", "--quiet", "--group", "test", "."),
-        _pinned("pymongo", pymongo),
-        _pinned("opentelemetry-sdk", api),
-        _pinned("opentelemetry-instrumentation", beta),
-        _pinned("opentelemetry-distro", beta),
-        _pinned("opentelemetry-exporter-otlp", api),
-    )
+    session.run("python", "-m", "pip", "install", "--quiet", "--group", "test", ".", *wanted)
     session.run("pytest", "tests/unit", "tests/wire", "tests/integration", *session.posargs)
 
 
 def _pinned(distribution: str, version: str) -> str:
     return f"{distribution}=={version}" if version else distribution
+
+
+def _oldest_opentelemetry() -> list[str]:
+    lines = Path("tests/oldest.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("opentelemetry")]
