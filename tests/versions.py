@@ -10,5 +10,6 @@ needs_async = pytest.mark.skipif(
     reason="AsyncMongoClient was a beta that blocked its event loop until PyMongo 4.11",
 )
 
-# Since PyMongo 4.18 all attempts of an operation have one ID.
-RETRY = {"mongodb.client.retry.count": 1} if pymongo.version_tuple >= (4, 18) else {}
+# All attempts of an operation have one ID since PyMongo 4.18, those of a bulk write before, too.
+RETRY_OF_BULK = {"mongodb.client.retry.count": 1}
+RETRY = RETRY_OF_BULK if pymongo.version_tuple >= (4, 18) else {}

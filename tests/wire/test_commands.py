@@ -24,7 +24,7 @@ from pymongo.errors import (
 )
 from pymongo.monitoring import CommandListener
 from scripted_server import ScriptedServer, found, more, refused
-from versions import RETRY
+from versions import RETRY, RETRY_OF_BULK
 
 from otel_mongo_apm import MongoInstrumentor
 
@@ -55,9 +55,13 @@ def test_a_dropped_read(users, server, telemetry, command_spans, attributes_of, 
 
 
 @pytest.mark.parametrize(
-    "insert", [lambda users: users.insert_one({}), lambda users: users.insert_many([{}, {}])]
+    ("insert", "retry"),
+    [
+        (lambda users: users.insert_one({}), RETRY),
+        (lambda users: users.insert_many([{}, {}]), RETRY_OF_BULK),
+    ],
 )
-def test_a_dropped_write(users, server, command_spans, attributes_of, durations, insert):
+def test_a_dropped_write(users, server, command_spans, attributes_of, durations, insert, retry):
     """A write whose connection is dropped is an error of the socket's, whichever way it is sent."""
     server.drop("insert")
     insert(users)
@@ -66,7 +70,7 @@ def test_a_dropped_write(users, server, command_spans, attributes_of, durations,
     assert dropped.status.status_code is StatusCode.ERROR
     assert dict(dropped.attributes) == {**attributes_of("insert"), "error.type": "OSError"}
     assert retried.status.status_code is StatusCode.UNSET
-    assert dict(retried.attributes) == {**attributes_of("insert"), **RETRY}
+    assert dict(retried.attributes) == {**attributes_of("insert"), **retry}
     assert durations() == {("insert", "OSError"): 1, ("insert", None): 1}
     assert len({insert["txnNumber"] for insert in server.received("insert")}) == 1
 
