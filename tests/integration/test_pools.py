@@ -1,0 +1,500 @@
+"""Connection pools of real clients: waits, counts, times and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import local_mongodb
+import pymongo
+import pytest
+from local_mongodb import eventually
+from opentelemetry import trace
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
+from pymongo.errors import PyMongoError, WaitQueueTimeoutError
+from pymongo.monitoring import ConnectionPoolListener
+
+from otel_mongo_apm import MongoInstrumentor, event_listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from in_memory import InMemoryTelemetry
+    from local_mongodb import Mongod
+
+SECOND = 1_000_000_000  # In nanoseconds, as the times of spans.
+MILLISECOND = SECOND // 1000
+CHECK_OUT = "check out connection"
+# By this name mongod knows which connections and commands are the test's.
+APPLICATION = "pools"
+POOL_NAME = "db.client.connection.pool.name"
+STATE = "db.client.connection.state"
+HOLD = 0.2
+THRESHOLD = 0.01
+
+
+@contextlib.contextmanager
+def fail_point(server: Mongod, mode: Any = "alwaysOn", **behaviour: Any) -> Iterator[None]:
+    """Let the commands of `APPLICATION` be slow or fail."""
+    server.command(
+        "configureFailPoint", "failCommand", mode=mode, data={"appName": APPLICATION, **behaviour}
+    )
+    try:
+        yield
+    finally:
+        server.command("configureFailPoint", "failCommand", mode="off")
+
+
+@pytest.fixture
+def server(standalone, monkeypatch) -> Mongod:
+    """A server; the clients that control it are kept out of the test's telemetry."""
+    nobody = {
+        "tracer_provider": NoOpTracerProvider(),
+        "meter_provider": NoOpMeterProvider(),
+        "events": "none",
+    }
+
+    def unseen(*args: Any, **kwargs: Any) -> pymongo.MongoClient:
+        return pymongo.MongoClient(*args, event_listeners=event_listeners(**nobody), **kwargs)
+
+    monkeypatch.setattr(local_mongodb, "MongoClient", unseen)
+    return standalone
+
+
+@contextlib.contextmanager
+def slow_finds(server: Mongod, seconds: float = HOLD) -> Iterator[None]:
+    """Let each `find` hold its connection for a while."""
+    with fail_point(
+        server, failCommands=["find"], blockConnection=True, blockTimeMS=round(seconds * 1000)
+    ):
+        yield
+
+
+class CheckOuts(ConnectionPoolListener):
+    """What the driver says of the checkouts of each trace: how long, and until when."""
+
+    def __init__(self) -> None:
+        self.ended: dict[int, tuple[float, int]] = {}
+
+    def connection_checked_out(self, event):
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            self.ended[span.trace_id] = (event.duration, time.time_ns())
+
+    def connection_check_out_failed(self, event):
+        self.connection_checked_out(event)
+
+    def _ignore(self, event):
+        pass
+
+    pool_created = pool_ready = pool_cleared = pool_closed = _ignore
+    connection_created = connection_ready = connection_closed = _ignore
+    connection_check_out_started = connection_checked_in = _ignore
+
+
+def pool_of(client: Any) -> Any:
+    """PyMongo's own pool of a client with one server."""
+    (server,) = client._topology._servers.values()
+    return server.pool
+
+
+def sockets_of(client: Any) -> int:
+    pool = pool_of(client)
+    return len(pool.conns) + pool.active_sockets
+
+
+def connections_at(server: Mongod) -> int:
+    """How many connections of `APPLICATION` mongod has, without the one of its monitor."""
+    stages = [
+        {"$currentOp": {"allUsers": True, "idleConnections": True}},
+        {"$match": {"appName": APPLICATION, "connectionId": {"$exists": True}}},
+        {"$group": {"_id": "$connectionId"}},
+    ]
+    reply = server.command("aggregate", pipeline=stages, cursor={})
+    return len(reply["cursor"]["firstBatch"]) - 1
+
+
+def counts(telemetry: InMemoryTelemetry, pool_name: str) -> dict[str, int]:
+    """The connections of a pool by their state, and how many wait for one."""
+    found = {
+        point.attributes[STATE]: point.data.value
+        for point in telemetry.points("db.client.connection.count")
+        if point.attributes[POOL_NAME] == pool_name
+    }
+    for point in telemetry.points("db.client.connection.pending_requests"):
+        if point.attributes == {POOL_NAME: pool_name}:
+            found["pending"] = point.data.value
+    return found
+
+
+def pool_names(telemetry: InMemoryTelemetry) -> set[str]:
+    return {p.attributes[POOL_NAME] for p in telemetry.points("db.client.connection.count")}
+
+
+def closes(telemetry: InMemoryTelemetry) -> dict[str, int]:
+    """How many connections were closed for which reason."""
+    return {
+        point.attributes["mongodb.client.connection.close.reason"]: point.data.value
+        for point in telemetry.points("mongodb.client.connection.closes")
+    }
+
+
+def check_waits(telemetry: InMemoryTelemetry, check_outs: CheckOuts, server: Mongod) -> None:
+    """Who has waited has a span of the wait, as long as the driver says it was."""
+    requests = {s.context.trace_id: s.context for s in telemetry.spans if s.name == "request"}
+    waits = {span.context.trace_id: span for span in telemetry.named(CHECK_OUT) if span.parent}
+    seconds = {trace_id: duration for trace_id, (duration, _) in check_outs.ended.items()}
+
+    assert len(requests) == 5
+    assert sum(each > HOLD / 2 for each in seconds.values()) == 4
+    assert waits.keys() == {trace_id for trace_id, each in seconds.items() if each >= THRESHOLD}
+    for trace_id, span in waits.items():
+        length = span.end_time - span.start_time
+        assert length == pytest.approx(seconds[trace_id] * SECOND, abs=5 * MILLISECOND)
+        until = check_outs.ended[trace_id][1]
+        assert span.end_time == pytest.approx(until, abs=100 * MILLISECOND)
+        assert span.parent.span_id == requests[trace_id].span_id
+        assert span.kind is SpanKind.INTERNAL
+        assert span.status.status_code is StatusCode.UNSET
+        assert dict(span.attributes) == {
+            "db.system.name": "mongodb",
+            "server.address": server.address[0],
+            "server.port": server.port,
+            POOL_NAME: server.host,
+        }
+
+
+def test_threads_that_wait(instrumented, server, telemetry):
+    """Of five threads with one connection, four have a span of their wait, truly timed."""
+    check_outs, line = CheckOuts(), threading.Barrier(5)
+
+    def request(_: int) -> None:
+        line.wait()
+        with telemetry.tracer.start_as_current_span("request"):
+            client.shop.users.find_one()
+
+    with (
+        pymongo.MongoClient(
+            server.uri, maxPoolSize=1, appname=APPLICATION, event_listeners=[check_outs]
+        ) as client,
+        slow_finds(server),
+        ThreadPoolExecutor(5) as threads,
+    ):
+        client.admin.command("ping")
+        list(threads.map(request, range(5)))
+
+    check_waits(telemetry, check_outs, server)
+
+
+async def test_tasks_that_wait(instrumented, server, telemetry):
+    """Of five tasks with one connection, four have a span of their wait, truly timed."""
+    check_outs = CheckOuts()
+
+    async def request() -> None:
+        with telemetry.tracer.start_as_current_span("request"):
+            await client.shop.users.find_one()
+
+    async with pymongo.AsyncMongoClient(
+        server.uri, maxPoolSize=1, appname=APPLICATION, event_listeners=[check_outs]
+    ) as client:
+        await client.admin.command("ping")
+        with slow_finds(server):
+            await asyncio.gather(*(request() for _ in range(5)))
+
+    check_waits(telemetry, check_outs, server)
+
+
+def test_no_threshold(server, telemetry):
+    """With a threshold of nothing every wait has a span."""
+    MongoInstrumentor().instrument(**telemetry.providers, wait_span_threshold=0)
+    with pymongo.MongoClient(server.uri) as client:
+        client.admin.command("ping")
+        with telemetry.tracer.start_as_current_span("request") as request:
+            client.admin.command("ping")
+
+    inside = [s for s in telemetry.spans if s.parent == request.get_span_context()]
+    assert [span.name for span in inside] == ["select server", CHECK_OUT, "ping admin"]
+
+
+def check_time_out(telemetry: InMemoryTelemetry, server: Mongod) -> None:
+    """A wait that was too long is an error of the caller's, and it counts."""
+    error_type = "pymongo.errors.WaitQueueTimeoutError"
+    (failed,) = (s for s in telemetry.named(CHECK_OUT) if s.status.status_code is StatusCode.ERROR)
+    (request,) = telemetry.named("request")
+    (time_out,) = telemetry.points("db.client.connection.timeouts")
+    (failure,) = telemetry.points("mongodb.client.connection.checkout.failures")
+
+    assert failed.kind is SpanKind.CLIENT
+    assert failed.status.description == "WaitQueueTimeoutError"
+    assert failed.parent.span_id == request.context.span_id
+    assert failed.end_time - failed.start_time >= 50 * MILLISECOND
+    assert dict(failed.attributes) == {
+        "db.system.name": "mongodb",
+        "server.address": server.address[0],
+        "server.port": server.port,
+        POOL_NAME: server.host,
+        "error.type": error_type,
+    }
+    assert time_out.attributes == {POOL_NAME: server.host}
+    assert time_out.data.value == 1
+    assert failure.attributes == {POOL_NAME: server.host, "error.type": error_type}
+    assert failure.data.value == 1
+
+
+def test_a_thread_that_waits_too_long(instrumented, server, telemetry):
+    """`waitQueueTimeoutMS` is an error's span, and counts as a time-out and as a failure."""
+    with (
+        pymongo.MongoClient(
+            server.uri, maxPoolSize=1, waitQueueTimeoutMS=50, appname=APPLICATION, retryReads=False
+        ) as client,
+        slow_finds(server, 1),
+        ThreadPoolExecutor() as threads,
+    ):
+        client.admin.command("ping")
+        holder = threads.submit(client.shop.users.find_one)
+        eventually(lambda: counts(telemetry, server.host)["used"], "a connection in use")
+        with (
+            telemetry.tracer.start_as_current_span("request"),
+            pytest.raises(WaitQueueTimeoutError),
+        ):
+            client.shop.users.find_one()
+        holder.result()
+        assert counts(telemetry, server.host) == {"idle": 1, "used": 0, "pending": 0}
+
+    check_time_out(telemetry, server)
+
+
+async def test_a_task_that_waits_too_long(instrumented, server, telemetry):
+    """`waitQueueTimeoutMS` is an error's span, and counts as a time-out and as a failure."""
+    async with pymongo.AsyncMongoClient(
+        server.uri, maxPoolSize=1, waitQueueTimeoutMS=50, appname=APPLICATION, retryReads=False
+    ) as client:
+        await client.admin.command("ping")
+        with slow_finds(server, 1):
+            holder = asyncio.create_task(client.shop.users.find_one())
+            await asyncio.to_thread(
+                eventually, lambda: counts(telemetry, server.host)["used"], "a connection in use"
+            )
+            with (
+                telemetry.tracer.start_as_current_span("request"),
+                pytest.raises(WaitQueueTimeoutError),
+            ):
+                await client.shop.users.find_one()
+            await holder
+        assert counts(telemetry, server.host) == {"idle": 1, "used": 0, "pending": 0}
+
+    check_time_out(telemetry, server)
+
+
+def test_counts_in_between(instrumented, server, telemetry):
+    """While five threads want three connections, three are used and two threads wait."""
+    with (
+        pymongo.MongoClient(server.uri, maxPoolSize=3, appname=APPLICATION) as client,
+        slow_finds(server, 1),
+        ThreadPoolExecutor(5) as threads,
+    ):
+        finds = [threads.submit(client.shop.users.find_one) for _ in range(5)]
+        eventually(
+            lambda: counts(telemetry, server.host) == {"idle": 0, "used": 3, "pending": 2},
+            "the threads to use and to wait",
+        )
+        for find in finds:
+            find.result()
+        assert counts(telemetry, server.host) == {"idle": 3, "used": 0, "pending": 0}
+
+
+def test_counts_after_many_threads(instrumented, server, telemetry):
+    """After a run with lost connections, as many are counted as PyMongo and mongod have."""
+    with (
+        pymongo.MongoClient(
+            server.uri, maxPoolSize=5, appname=APPLICATION, serverMonitoringMode="poll"
+        ) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+
+        def request(_: int) -> None:
+            with contextlib.suppress(PyMongoError):
+                client.shop.users.find_one()
+
+        with fail_point(
+            server, {"activationProbability": 0.02}, failCommands=["find"], closeConnection=True
+        ):
+            list(threads.map(request, range(300)))
+        list(threads.map(request, range(100)))
+
+        idle = sockets_of(client)
+        assert idle > 0
+        assert counts(telemetry, server.host) == {"idle": idle, "used": 0, "pending": 0}
+        eventually(lambda: connections_at(server) == idle, "mongod to count the same")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+def test_counts_after_many_tasks(instrumented, server, telemetry):
+    """After tasks that were cancelled at any point, as many are counted as mongod has.
+
+    PyMongo may have fewer. It forgets to close a connection if the point is when that is ready
+    and not yet checked out.
+    """
+    chance = random.Random(4711)
+
+    async def run() -> None:
+        async with pymongo.AsyncMongoClient(
+            server.uri, maxPoolSize=5, appname=APPLICATION, serverMonitoringMode="poll"
+        ) as client:
+            tasks = [asyncio.create_task(client.shop.users.find_one()) for _ in range(60)]
+            for task in chance.sample(tasks, 20):
+                await asyncio.sleep(chance.random() / 300)
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(client.shop.users.find_one() for _ in range(20)))
+            counted = counts(telemetry, server.host)
+            assert counted == {"idle": counted["idle"], "used": 0, "pending": 0}
+            assert counted["idle"] >= sockets_of(client) > 0
+            await asyncio.to_thread(
+                eventually,
+                lambda: connections_at(server) == counted["idle"],
+                "mongod to count the same",
+            )
+
+    for _ in range(10):
+        asyncio.run(run())
+        gc.collect()
+        eventually(lambda: connections_at(server) == -1, "the connections to be closed")
+
+
+def test_tasks_that_are_cancelled_while_they_wait(instrumented, server, telemetry):
+    """Of a task that is cancelled while it waits PyMongo says no more; it waits no more, either."""
+
+    async def run() -> None:
+        async with pymongo.AsyncMongoClient(
+            server.uri, maxPoolSize=1, appname=APPLICATION
+        ) as client:
+            await client.admin.command("ping")
+            with slow_finds(server, 1):
+                first, *others = (
+                    asyncio.create_task(client.shop.users.find_one()) for _ in range(4)
+                )
+                await asyncio.to_thread(
+                    eventually,
+                    lambda: counts(telemetry, server.host) == {"idle": 0, "used": 1, "pending": 3},
+                    "the tasks to wait",
+                )
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+                assert counts(telemetry, server.host) == {"idle": 0, "used": 1, "pending": 0}
+                await first
+                assert counts(telemetry, server.host) == {"idle": 1, "used": 0, "pending": 0}
+
+    asyncio.run(run())
+
+
+def test_two_clients(instrumented, server, telemetry):
+    """Clients of one server are kept apart by name; a closed one disappears and frees its name."""
+    with pymongo.MongoClient(server.uri) as first, pymongo.MongoClient(server.uri) as second:
+        first.admin.command("ping")
+        second.admin.command("ping")
+        with pymongo.MongoClient(server.uri, appname="reports") as third:
+            third.admin.command("ping")
+            assert pool_names(telemetry) == {
+                server.host,
+                f"{server.host}/2",
+                f"{server.host}/reports",
+            }
+        assert pool_names(telemetry) == {server.host, f"{server.host}/2"}
+        with second.start_session() as session, session.start_transaction():
+            assert counts(telemetry, server.host)["idle"] == 1
+        first.close()
+        assert pool_names(telemetry) == {f"{server.host}/2"}
+        with pymongo.MongoClient(server.uri) as fourth:
+            fourth.admin.command("ping")
+            assert pool_names(telemetry) == {server.host, f"{server.host}/2"}
+
+    assert pool_names(telemetry) == set()
+
+
+def test_limits(instrumented, server, telemetry):
+    """A pool's limits are observed, where it has one, and what it keeps."""
+    with (
+        pymongo.MongoClient(server.uri, maxPoolSize=7, minPoolSize=2) as limited,
+        pymongo.MongoClient(server.uri, maxPoolSize=None) as unlimited,
+    ):
+        limited.admin.command("ping")
+        unlimited.admin.command("ping")
+        eventually(lambda: counts(telemetry, server.host)["idle"] == 2, "two connections")
+
+        def observed(name: str) -> list[tuple[dict[str, str], int]]:
+            return [(p.attributes, p.data.value) for p in telemetry.points(name)]
+
+        assert observed("db.client.connection.max") == [({POOL_NAME: server.host}, 7)]
+        assert observed("db.client.connection.idle.min") == [
+            ({POOL_NAME: server.host}, 2),
+            ({POOL_NAME: f"{server.host}/2"}, 0),
+        ]
+
+
+def test_times(instrumented, server, telemetry):
+    """It is measured how long connections take to make, and how long they are waited for."""
+    with pymongo.MongoClient(server.uri) as client:
+        for _ in range(3):
+            client.admin.command("ping")
+        (created,) = telemetry.points("db.client.connection.create_time")
+        (waited,) = telemetry.points("db.client.connection.wait_time")
+
+    assert created.attributes == waited.attributes == {POOL_NAME: server.host}
+    assert created.data.count == 1
+    assert waited.data.count == 3
+    assert 0 < created.data.sum <= waited.data.sum
+    assert telemetry.points("db.client.connection.use_time") == []
+
+
+def test_time_of_use(server, telemetry):
+    """On demand it is measured how long connections are used."""
+    MongoInstrumentor().instrument(**telemetry.providers, pool_use_time=True)
+    with pymongo.MongoClient(server.uri, appname=APPLICATION) as client, slow_finds(server):
+        client.admin.command("ping")
+        client.shop.users.find_one()
+
+    (used,) = telemetry.points("db.client.connection.use_time")
+    assert used.attributes == {POOL_NAME: server.host}
+    assert used.data.count == 3  # With the end of the session.
+    assert used.data.sum >= HOLD
+
+
+def test_a_pool_that_is_cleared(instrumented, server, telemetry):
+    """A lost connection clears its pool; what becomes of the connections is counted, and why."""
+    with pymongo.MongoClient(server.uri, minPoolSize=2, appname=APPLICATION) as client:
+        client.admin.command("ping")
+        eventually(lambda: counts(telemetry, server.host)["idle"] == 2, "two connections")
+        with fail_point(server, {"times": 1}, failCommands=["find"], closeConnection=True):
+            client.shop.users.find_one()
+        eventually(lambda: closes(telemetry) == {"error": 1, "stale": 1}, "the other to be closed")
+
+        (cleared,) = telemetry.points("mongodb.client.connection.pool.clears")
+        assert cleared.attributes == {POOL_NAME: server.host}
+        assert cleared.data.value == 1
+        outage = eventually(lambda: telemetry.named("mongodb.topology.outage"), "the outage")[0]
+    (event,) = (e for e in outage.events if e.name == "mongodb.client.connection.pool.cleared")
+    assert dict(event.attributes) == {
+        "server.address": server.address[0],
+        "server.port": server.port,
+        POOL_NAME: server.host,
+    }
+
+
+def test_reasons_to_close(instrumented, server, telemetry):
+    """Connections that were idle for too long are told from those of a client that is closed."""
+    with pymongo.MongoClient(server.uri, maxIdleTimeMS=50) as client:
+        client.admin.command("ping")
+        time.sleep(0.1)
+        client.admin.command("ping")
+
+    assert closes(telemetry)["idle"] >= 1
+    assert closes(telemetry).keys() <= {"idle", "poolClosed"}
