@@ -16,6 +16,8 @@ help:
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
+	@if [ -z "$$MONGODB_URI" ]; then $(BIN)/python examples/failover; \
+	else echo 'The failover demo needs servers of its own; unset MONGODB_URI to see it.'; fi
 
 test: test-newest test-oldest
 

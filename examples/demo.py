@@ -1,4 +1,4 @@
-"""What `make demo` runs: the quickstart under `opentelemetry-instrument`, and its telemetry drawn.
+"""The first part of `make demo`: the quickstart, instrumented, and its telemetry drawn.
 
 It uses the MongoDB at `$MONGODB_URI`, else one that it starts itself. Traces and metrics also go
 to `$OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set.
@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console_exports import Exported, is_cluster_span, metrics, spans
+from instrumented import InstrumentedProgram, instrumented_environment
 from local_mongodb import MongoDBUnavailableError, replica_set
-from rich.console import Console
-from trace_tree import Exported, exported, metrics, metrics_table, spans, traces
+from metrics_table import metrics_table
+from terminal import heading, wide_console
+from trace_tree import NAMES_NOTE, traces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console, RenderableType
 
 QUICKSTART = Path(__file__).with_name("quickstart.py")
-PIPED_WIDTH = 100
+METRICS_NOTE = "of the whole run; those of open clients alone are no longer there"
 
 
 @contextlib.contextmanager
@@ -34,66 +38,37 @@ def mongodb_uri() -> Iterator[str]:
             yield servers.uri
 
 
-def exporters(signal: str, environment: Mapping[str, str]) -> str:
-    """Add the console to the exporters that the user has chosen.
-
-    >>> exporters("TRACES", {})
-    'console'
-    >>> exporters("TRACES", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4317"})
-    'console,otlp'
-    >>> exporters("METRICS", {"OTEL_METRICS_EXPORTER": "none"})
-    'console'
-    """
-    default = "otlp" if "OTEL_EXPORTER_OTLP_ENDPOINT" in environment else "none"
-    chosen = environment.get(f"OTEL_{signal}_EXPORTER", default).split(",")
-    return ",".join(["console", *(name for name in chosen if name not in {"console", "none"})])
-
-
-def quickstart_environment(uri: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Have the quickstart print its telemetry, and leave the user's other settings alone."""
-    return {
-        "OTEL_SERVICE_NAME": "quickstart",
-        "OTEL_LOGS_EXPORTER": "none",
-        **environment,
-        "MONGODB_URI": uri,
-        "OTEL_TRACES_EXPORTER": exporters("TRACES", environment),
-        "OTEL_METRICS_EXPORTER": exporters("METRICS", environment),
-    }
-
-
 def run(uri: str, console: Console) -> tuple[int, list[Exported]]:
     """Run the quickstart, show its own lines and collect its telemetry."""
-    python = Path(sys.executable)
-    command = [python.with_name("opentelemetry-instrument"), python, QUICKSTART]
-    environment = quickstart_environment(uri, os.environ)
-    collected: list[Exported] = []
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        for item in exported(process.stdout or ()):
-            if isinstance(item, str):
-                console.out(item, highlight=False)
-            else:
-                collected.append(item)
-    return process.returncode, collected
+    console.print("$ opentelemetry-instrument python examples/quickstart.py", style="bold")
+    environment = instrumented_environment("quickstart", uri, os.environ)
+    with InstrumentedProgram(QUICKSTART, environment, console.out) as program:
+        return program.wait(), program.printed
 
 
 def draw(printed: list[Exported], console: Console) -> None:
-    """Draw the traces, then the metrics."""
-    for tree in traces(spans(printed)):
-        console.print()
-        console.print(tree)
+    """Draw the application's traces, then the cluster's, then the metrics."""
+    told = spans(printed)
+    cluster = [span for span in told if is_cluster_span(span)]
+    _draw("Traces", "", traces([span for span in told if span not in cluster]), console)
+    _draw("Cluster", NAMES_NOTE, traces(cluster), console)
     if measured := metrics(printed):
+        _draw("Metrics", METRICS_NOTE, [metrics_table(measured)], console)
+
+
+def _draw(title: str, note: str, parts: Sequence[RenderableType], console: Console) -> None:
+    if parts:
+        console.print(heading(title, note))
+    for part in parts:
         console.print()
-        console.print(metrics_table(measured))
+        console.print(part)
 
 
 def main() -> int:
     """Run the demonstration; return the quickstart's exit status."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
+    console = wide_console()
     try:
         with mongodb_uri() as uri:
-            console.print("$ opentelemetry-instrument python examples/quickstart.py", style="bold")
             status, printed = run(uri, console)
     except MongoDBUnavailableError as unavailable:
         print(unavailable, file=sys.stderr)

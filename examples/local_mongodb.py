@@ -40,8 +40,9 @@ HOST = "127.0.0.1"
 # Below every system's ephemeral ports: a client that reconnects to a dead server's ephemeral port
 # may be given that port itself, and then it talks to itself.
 PORTS = range(20_000, 30_000)
-ADDRESS_IN_USE = 48  # mongod's exit status.
 LISTENING = '"msg":"Waiting for connections"'
+# As it begins mongod finds it out and exits; later, when it wants to listen, it aborts.
+ADDRESS_IN_USE = "Address already in use"
 PATIENCE = 30.0  # Seconds; a start takes one or two.
 LOG_TAIL = 20  # Lines.
 GUARD = 'read -r dismissed || { kill -9 "$1"; sleep 1; rm -rf "$2"; }'
@@ -236,7 +237,7 @@ class Mongod:
         if self.running and self._listens(said):
             return True
         self.kill()
-        if process.returncode == ADDRESS_IN_USE and not self._started_before:
+        if self._says(ADDRESS_IN_USE, said) and not self._started_before:
             return False
         raise MongodStartError(self._failure(process.returncode))
 
@@ -257,7 +258,10 @@ class Mongod:
 
     def _listens(self, said: int) -> bool:
         """Tell from its log, since on the port someone else might answer."""
-        return LISTENING in self.log.read_bytes()[said:].decode(errors="replace")
+        return self._says(LISTENING, said)
+
+    def _says(self, text: str, said: int) -> bool:
+        return text in self.log.read_bytes()[said:].decode(errors="replace")
 
     def _failure(self, status: int) -> str:
         tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]

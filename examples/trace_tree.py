@@ -1,101 +1,56 @@
-"""Draws in a terminal what OpenTelemetry's console exporters print.
+"""Draws traces as trees in a terminal.
 
-printed = list(exported(lines))
 for tree in traces(spans(printed)):
     console.print(tree)
-console.print(metrics_table(metrics(printed)))
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from rich import box
+from console_exports import Exported, Period, by_trace, has_failed, moment, period
 from rich.console import Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
-Exported = dict[str, Any]
-
 BAR_WIDTH = 24
+TIME_WIDTH = 9
+AFTER_WIDTH = 10
 MAX_VALUE_LENGTH = 100
+PREFIX = "mongodb.client."
+NAMES_NOTE = f"as the client saw it; events without their {PREFIX!r}"
 # Told in a name, in a place or on a line of its own; or everywhere the same.
 TOLD_ELSEWHERE = {
     "db.system.name",
     "db.namespace",
-    "db.operation.name",
     "db.collection.name",
+    "db.client.connection.pool.name",
     "db.query.text",
     "exception.stacktrace",
     "server.address",
     "server.port",
 }
-
-
-class Period(NamedTuple):
-    """A time from start to end, in seconds."""
-
-    start: float
-    end: float
-
-    @property
-    def length(self) -> float:
-        """How long it is."""
-        return self.end - self.start
-
-
-def exported(lines: Iterable[str]) -> Iterator[Exported | str]:
-    """Yield each object that an exporter printed, and each line that the application did.
-
-    >>> list(exported(["Hello", "{", '  "name": "find"', "}", "Bye"]))
-    ['Hello', {'name': 'find'}, 'Bye']
-    """
-    block: list[str] = []
-    for line in map(str.rstrip, lines):
-        if block or line == "{":
-            block.append(line)
-        else:
-            yield line
-        if block and line == "}":
-            yield json.loads("".join(block))
-            block = []
-
-
-def spans(printed: Iterable[Exported | str]) -> list[Exported]:
-    """Pick the spans, in the order of their start."""
-    found = [item for item in printed if isinstance(item, dict) and "context" in item]
-    return sorted(found, key=lambda span: str(span["start_time"]))
-
-
-def metrics(printed: Iterable[Exported | str]) -> list[Exported]:
-    """Pick the metrics of the last export; they are cumulative."""
-    exports = [item for item in printed if isinstance(item, dict) and "resource_metrics" in item]
-    found = [
-        metric
-        for resource in (exports[-1]["resource_metrics"] if exports else ())
-        for scope in resource["scope_metrics"]
-        for metric in scope["metrics"]
-    ]
-    return sorted(found, key=lambda metric: str(metric["name"]))
+# An event of a span that has the same does not repeat them.
+PLACES = {"server.address", "server.port", "mongodb.replica_set.name"}
+# What something was, and what it is.
+CHANGES = {
+    "mongodb.client.topology.previous_type": "mongodb.client.topology.type",
+    "mongodb.client.server.previous_type": "mongodb.client.server.type",
+    "mongodb.client.primary.previous_address": "mongodb.client.primary.address",
+}
 
 
 def traces(spans: Sequence[Exported]) -> list[Tree]:
     """Draw each trace as a tree."""
-    by_trace: defaultdict[str, list[Exported]] = defaultdict(list)
-    for span in spans:
-        by_trace[span["context"]["trace_id"]].append(span)
     names = {span["context"]["span_id"]: span["name"] for span in spans}
-    return [trace(members, names) for members in by_trace.values()]
+    return [trace(members, names) for members in by_trace(spans)]
 
 
 def trace(spans: Sequence[Exported], names: Mapping[str, str]) -> Tree:
@@ -127,26 +82,21 @@ def span_label(span: Exported, whole: Period, names: Mapping[str, str]) -> Rende
     """Draw a span: a line with its place in the trace, and below what else there is to tell."""
     line = Table.grid(expand=True, padding=(0, 1))
     line.add_column(ratio=1, no_wrap=True)
-    line.add_column(width=9, justify="right")
+    line.add_column(width=TIME_WIDTH, justify="right")
     line.add_column(width=BAR_WIDTH)
     line.add_row(
         Text.assemble((span["name"], "bold"), "  ", status(span)),
         duration(period(span).length),
-        bar(period(span), whole, "red" if _has_failed(span) else "cyan"),
+        bar(period(span), whole, "red" if has_failed(span) else "cyan"),
     )
     return Group(line, *_details(span, names))
 
 
 def status(span: Exported) -> Text:
     """Say how it ended; a span that says nothing ended well."""
-    if _has_failed(span):
+    if has_failed(span):
         return Text(f"ERROR {span['status'].get('description') or ''}".rstrip(), "bold red")
     return Text("OK", "green")
-
-
-def period(span: Exported) -> Period:
-    """Tell when it ran."""
-    return Period(_time(span["start_time"]), _time(span["end_time"]))
 
 
 def duration(seconds: float) -> str:
@@ -155,7 +105,7 @@ def duration(seconds: float) -> str:
     >>> duration(0.00123), duration(1.5)
     ('1.23 ms', '1.50 s')
     """
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
+    return f"{seconds:.2f} s" if abs(seconds) >= 1 else f"{seconds * 1000:.2f} ms"
 
 
 def bar(part: Period, whole: Period, style: str) -> Text:
@@ -200,35 +150,42 @@ def place(attributes: Mapping[str, Any]) -> str:
     'shop.users'
     >>> place({"db.namespace": "admin", "server.address": "::1", "server.port": 27017})
     'admin on ::1:27017'
+    >>> place({"db.client.connection.pool.name": "db.example:27017"})
+    'pool db.example:27017'
     """
     namespace = _joined(".", attributes, "db.namespace", "db.collection.name")
     server = _joined(":", attributes, "server.address", "server.port")
-    return " on ".join(filter(None, [namespace, server]))
+    asked = " on ".join(filter(None, [namespace, server]))
+    pool = attributes.get("db.client.connection.pool.name", server)
+    return asked if pool == server else f"{asked}  pool {pool}".strip()
 
 
-def metrics_table(metrics: Sequence[Exported]) -> Table:
-    """Draw metrics: of a histogram the count, average and sum, of the others their value."""
-    table = Table("Metric", box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    table.columns[0].ratio = 1
-    for heading in ("Count", "Average", "Sum or value"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for metric in metrics:
-        _add_rows(table, metric)
-    return table
+def without_operation(attributes: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Leave out the operation if the name tells it.
 
-
-def measured(point: Exported, unit: str) -> tuple[str, str, str]:
-    """Format a data point's count, average and sum; or its value alone.
-
-    >>> measured({"count": 2, "sum": 0.5}, "s")
-    ('2', '250.00 ms', '500.00 ms')
-    >>> measured({"value": 3}, "{connection}")
-    ('', '', '3')
+    >>> without_operation({"db.operation.name": "find"}, "find users")
+    {}
+    >>> without_operation({"db.operation.name": "find"}, "select server")
+    {'db.operation.name': 'find'}
     """
-    quantity = duration if unit == "s" else "{:,.6g}".format
-    if "count" not in point:
-        return "", "", quantity(point["value"])
-    return str(point["count"]), quantity(point["sum"] / point["count"]), quantity(point["sum"])
+    told = name.partition(" ")[0] == attributes.get("db.operation.name")
+    return {k: v for k, v in attributes.items() if not (told and k == "db.operation.name")}
+
+
+def brief(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Write attributes of cluster events shorter, and what has changed as a change.
+
+    >>> brief({"mongodb.client.server.type": "unknown", "mongodb.client.topology.writable": True})
+    {'server.type': 'unknown', 'topology.writable': True}
+    >>> brief({"mongodb.client.server.type": "a", "mongodb.client.server.previous_type": "b"})
+    {'server.type': 'b → a'}
+    """
+    changes = {CHANGES[key]: before for key, before in attributes.items() if key in CHANGES}
+    return {
+        _short(key): f"{changes[key]} → {value}" if key in changes else value
+        for key, value in attributes.items()
+        if key not in CHANGES
+    }
 
 
 def _grow(
@@ -243,20 +200,31 @@ def _grow(
 
 def _details(span: Exported, names: Mapping[str, str]) -> Iterator[RenderableType]:
     attributes = span["attributes"]
-    if line := attributes_text(attributes):
+    if line := attributes_text(without_operation(attributes, span["name"])):
         yield line
     if text := attributes.get("db.query.text"):
         yield Text(text, "dim italic", no_wrap=True, overflow="ellipsis")
-    for event in span["events"]:
-        yield _event_text(event, period(span).start)
+    if span["events"]:
+        yield _events(span)
     for link in span["links"]:
         yield _link_text(link, names)
 
 
-def _event_text(event: Exported, span_start: float) -> Text:
-    after = duration(_time(event["timestamp"]) - span_start)
-    name = Text.assemble((f"• {event['name']}", "yellow"), (f" after {after}", "dim"))
-    return _joined_texts(name, attributes_text(event["attributes"]))
+def _events(span: Exported) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=AFTER_WIDTH, justify="right", style="dim")
+    grid.add_column()
+    for event in span["events"]:
+        after = moment(event["timestamp"]) - period(span).start
+        grid.add_row(f"{'+' * (after >= 0)}{duration(after)}", _event_text(event, span))
+    return grid
+
+
+def _event_text(event: Exported, span: Exported) -> Text:
+    known = {key: span["attributes"].get(key) for key in PLACES}
+    attributes = {k: v for k, v in event["attributes"].items() if v != known.get(k)}
+    name = Text(event["name"].removeprefix(PREFIX), "yellow")
+    return _joined_texts(name, attributes_text(brief(attributes)))
 
 
 def _link_text(link: Exported, names: Mapping[str, str]) -> Text:
@@ -265,18 +233,10 @@ def _link_text(link: Exported, names: Mapping[str, str]) -> Text:
     return _joined_texts(name, attributes_text(link["attributes"]))
 
 
-def _add_rows(table: Table, metric: Exported) -> None:
-    name, unit = metric["name"], metric["unit"]
-    table.add_row(Text.assemble((name, "bold"), (f"  {unit}", "dim")))
-    for point in metric["data"]["data_points"]:
-        table.add_row(Padding(_point_text(point), (0, 0, 0, 2)), *measured(point, unit))
-    table.add_section()
-
-
-def _point_text(point: Exported) -> Text:
-    attributes = point["attributes"]
-    operation = Text(attributes.get("db.operation.name", ""))
-    return Text(" ").join(filter(None, [operation, attributes_text(attributes)]))
+def _short(key: str) -> str:
+    if key in TOLD_ELSEWHERE:
+        return key
+    return key.removeprefix(PREFIX).removeprefix("db.client.")
 
 
 def _joined_texts(*texts: Text) -> Text:
@@ -285,11 +245,3 @@ def _joined_texts(*texts: Text) -> Text:
 
 def _joined(separator: str, attributes: Mapping[str, Any], *keys: str) -> str:
     return separator.join(str(attributes[key]) for key in keys if key in attributes)
-
-
-def _has_failed(span: Exported) -> bool:
-    return bool(span["status"]["status_code"] == "ERROR")
-
-
-def _time(text: str) -> float:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()

