@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ._client_reference import ClientReference
+from ._closing import wrap_close
 from ._cluster import HeartbeatTelemetry
 from ._cluster_log import ClusterLog
 from ._cluster_spans import ClusterSpans
@@ -54,6 +55,12 @@ class ClientTelemetry:
         )
         telemetry.observe(self)
         _alive[id(self)] = self
+
+    def tell_the_end(self) -> None:
+        """Tell that the client was closed."""
+        if self.telemetry.is_on:
+            self.cluster.close()
+            self.cluster.tell()
 
     def start_anew(self) -> None:
         """Forget what only the parent of a fork has: its connections, commands and monitors."""
@@ -105,13 +112,15 @@ def event_listeners(**settings: Any) -> list[_EventListener]:
         ValueError: A keyword's value is not among those accepted.
     """
     telemetry = Telemetry(Settings.resolve(**settings))
-    _keep_server_selection_wrapped()
+    keep_wrapped()
     return client_listeners(telemetry, ClientReference())
 
 
 @functools.cache
-def _keep_server_selection_wrapped() -> None:
-    wrap_server_selection()  # For good: nobody says when the last of the clients is gone.
+def keep_wrapped() -> None:
+    """Wrap what has no event, for good: nobody says when the last of the clients is gone."""
+    wrap_server_selection()
+    wrap_close()
 
 
 def is_instrumented(listeners: Sequence[object]) -> bool:

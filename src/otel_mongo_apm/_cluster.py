@@ -20,6 +20,7 @@ from ._callers import NOBODYS_CONTEXT
 from ._compat import is_cancelled_check
 from ._descriptions import written
 from ._semconv import CLIENT_SERVER_HEARTBEAT_FAILED, HEARTBEAT_AWAITED
+from ._shield import shielded_listener
 from ._timeline import ClusterEvent
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
 
 
+@shielded_listener
 class HeartbeatTelemetry(ServerHeartbeatListener):
     """Measures one client's heartbeats and takes each as an occasion to look at the cluster."""
 

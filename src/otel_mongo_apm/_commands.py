@@ -23,6 +23,7 @@ from ._compat import exception_in_hand
 from ._conventions import CommandSignatures
 from ._cursors import OpenCursor, OpenCursors
 from ._inflight import InFlightCommand
+from ._shield import shielded_listener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ._inflight import Connection
 
 
+@shielded_listener
 class CommandTelemetry(CommandListener):
     """Spans and measurements of one client's commands."""
 
@@ -63,18 +65,20 @@ class CommandTelemetry(CommandListener):
             command.opens_tail = opens_tail(command_name, document)
         if waits_for_documents(command_name, document) or (command.cursor and command.cursor.waits):
             command.put_off = event
-        else:
-            self._spans.start(command, event)
-        if displaced := self.in_flight.add(command):
-            self._interrupt(displaced, None)
+        try:
+            if not command.put_off:
+                self._spans.start(command, event)
+        finally:  # It may have started, even if not all could be set on it.
+            if displaced := self.in_flight.add(command):
+                self._interrupt(displaced, None)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """End the command's span; as an error, too, if the reply reports one."""
         command = self.in_flight.pop(event.request_id)
         if command is None:
             return
-        seconds, reply = _seconds(event), event.reply
         try:
+            seconds, reply = _seconds(event), event.reply
             command.rows = returned_rows(reply)
             command.failure = write_failure(reply)
             if command.rows or command.failure:
@@ -91,8 +95,8 @@ class CommandTelemetry(CommandListener):
         command = self.in_flight.pop(event.request_id)
         if command is None:
             return
-        seconds = _seconds(event)
         try:
+            seconds = _seconds(event)
             # PyMongo publishes a failure while it handles the exception.
             command.failure = command_failure(event.failure, sys.exc_info()[1])
             command.failed_operation = event.operation_id

@@ -11,39 +11,31 @@ from ._client import client_listeners, is_instrumented
 from ._client_reference import ClientReference
 from ._compat import check, client_classes, is_made_by_encryption
 from ._conflicts import resolve_conflict
+from ._wrapping import replace_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._telemetry import Telemetry
-
-    Undo = Callable[[], None]
+    from ._wrapping import Undo
 
 
 def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
     """Wrap the constructor of each class of clients; return what undoes it."""
-    return [_wrap_constructor(cls, telemetry) for cls in client_classes()]
 
+    def wrap(original: Callable[..., None], is_in_force: Callable[[], bool]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def instrumented(self: object, *args: Any, **kwargs: Any) -> None:
+            if not is_in_force() or is_made_by_encryption():
+                original(self, *args, **kwargs)
+                return
+            resolve_conflict(telemetry)
+            original(self, *args, **_with_listeners(self, kwargs, telemetry))
+            check(self)
 
-def _wrap_constructor(cls: type[Any], telemetry: Telemetry) -> Undo:
-    original = cls.__init__
+        return instrumented
 
-    @functools.wraps(original)
-    def instrumented(self: object, *args: Any, **kwargs: Any) -> None:
-        if not telemetry.is_on or is_made_by_encryption():
-            original(self, *args, **kwargs)
-            return
-        resolve_conflict(telemetry)
-        original(self, *args, **_with_listeners(self, kwargs, telemetry))
-        check(self)
-
-    def undo() -> None:
-        # Somebody may have wrapped the constructor after us; then ours stays, and does nothing.
-        if cls.__init__ is instrumented:
-            cls.__init__ = original
-
-    cls.__init__ = instrumented
-    return undo
+    return [replace_method(cls, "__init__", wrap) for cls in client_classes()]
 
 
 def _with_listeners(

@@ -190,12 +190,22 @@ def _topology_changed(old: Topology, new: Topology, time: int) -> ClusterEvent:
         **new.replica_set_attributes,
     }
     is_loss = old.is_writable and not new.is_writable
-    line = f"Topology of {new.title} was {old.type} and is {new.type}"
-    if is_loss:
-        line = f"No writable server available in {new.title}"
     return ClusterEvent(
-        CLIENT_TOPOLOGY_DESCRIPTION_CHANGED, time, attributes, line, is_warning=is_loss
+        CLIENT_TOPOLOGY_DESCRIPTION_CHANGED,
+        time,
+        attributes,
+        _topology_line(old, new),
+        is_warning=is_loss,
     )
+
+
+def _topology_line(old: Topology, new: Topology) -> str:
+    if old.is_writable and not new.is_writable:
+        return f"No writable server available in {new.title}"
+    if old.type != new.type:
+        return f"Topology of {new.title} was {old.type} and is {new.type}"
+    state = "writable" if new.is_writable else "only readable" if new.is_readable else "unavailable"
+    return f"Topology of {new.title} is {new.type}, {state}"
 
 
 def _primary_changed(old: Address, new: Address, topology: Topology, time: int) -> ClusterEvent:

@@ -6,10 +6,9 @@ import logging
 import weakref
 from typing import Any
 
-from ._client import LISTENERS, client_listeners
+from ._client import LISTENERS, client_listeners, keep_wrapped
 from ._client_reference import ClientReference
 from ._compat import change_listeners, driver_client, has_servers
-from ._selection import wrap_server_selection
 from ._settings import Settings
 from ._telemetry import Telemetry
 
@@ -39,7 +38,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
     if any(listener.of.telemetry.is_on for listener in ours):
         return
     telemetry = Telemetry(resolved)
-    wrap_server_selection()
+    keep_wrapped()
     listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
     if change_listeners(client, ours, listeners):
         _telemetries.add(telemetry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -36,6 +37,7 @@ from ._semconv import (
     SCHEMA_URL,
     SCOPE_NAME,
 )
+from ._shield import quietly_shielded
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -227,8 +229,13 @@ class Instruments:
     ) -> None:
         """Make an instrument that is asked; a sum that goes up and down unless a gauge is."""
 
-        def callback(_: CallbackOptions) -> Iterable[Observation]:
-            return observe(self.observed)
+        @quietly_shielded
+        @wraps(observe)
+        def observations(_: CallbackOptions) -> Iterable[Observation]:
+            return list(observe(self.observed))
+
+        def callback(options: CallbackOptions) -> Iterable[Observation]:
+            return observations(options) or ()
 
         create = create or self._meter.create_observable_up_down_counter
         create(name, [callback], unit=unit, description=description)

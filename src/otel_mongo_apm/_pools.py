@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolListener
@@ -17,6 +18,7 @@ from ._compat import app_name, exception_in_hand
 from ._descriptions import written
 from ._inflight import checked_out
 from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, OTHER_ERROR, POOL_NAME
+from ._shield import shielded_listener
 from ._timeline import ClusterEvent
 
 if TYPE_CHECKING:
@@ -90,7 +92,20 @@ class Pool:
                 self.pending.pop(waiting, None)
 
 
-_pools_by_name: WeakValueDictionary[str, Pool] = WeakValueDictionary()
+# Each until it is closed or gone. Not a WeakValueDictionary: of two threads that call its
+# `setdefault` at once, both may be told that the name is theirs.
+_pools_by_name: dict[str, ref[Pool]] = {}
+
+
+def _has_own_name(pool: Pool) -> bool:
+    """Let a pool have its name, if no other has it."""
+    reference = ref(pool, partial(_free, pool.name))
+    return _pools_by_name.setdefault(pool.name, reference) is reference
+
+
+def _free(name: str, reference: ref[Pool]) -> None:
+    if _pools_by_name.get(name) is reference:
+        _pools_by_name.pop(name, None)
 
 
 def _named_pool(address: Address, application: str | None) -> Pool:
@@ -98,8 +113,7 @@ def _named_pool(address: Address, application: str | None) -> Pool:
     server = written(address)
     suffixes: Iterator[object] = chain([application] if application else [], count(2))
     names = chain([server], (f"{server}/{suffix}" for suffix in suffixes))
-    pools = (Pool(name) for name in names)
-    return next(pool for pool in pools if _pools_by_name.setdefault(pool.name, pool) is pool)
+    return next(pool for pool in map(Pool, names) if _has_own_name(pool))
 
 
 class Pools(dict["Address", Pool]):
@@ -110,9 +124,8 @@ class Pools(dict["Address", Pool]):
         self._client = client
 
     def __missing__(self, address: Address) -> Pool:
-        client = self._client()
-        pool = self[address] = _named_pool(address, None if client is None else app_name(client))
-        return pool
+        # In the child of a fork many threads may be the first to meet one; then all take the same.
+        return self.setdefault(address, self._new(address))
 
     def close(self, address: Address) -> None:
         """Close a pool, and let another have its name."""
@@ -128,7 +141,12 @@ class Pools(dict["Address", Pool]):
     def create(self, address: Address) -> Pool:
         """Begin a pool anew."""
         self.close(address)
-        return self.__missing__(address)
+        pool = self[address] = self._new(address)
+        return pool
+
+    def _new(self, address: Address) -> Pool:
+        client = self._client()
+        return _named_pool(address, None if client is None else app_name(client))
 
 
 class CommandConnections(Protocol):
@@ -141,6 +159,7 @@ class CommandConnections(Protocol):
         """Learn that a connection was closed."""
 
 
+@shielded_listener
 class PoolTelemetry(ConnectionPoolListener):
     """Counts and measures one client's connections.
 
@@ -213,10 +232,11 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
-        pool, seconds = self._pools[event.address], _seconds(event)
+        pool = self._pools[event.address]
         pool.pending.pop(caller(), None)
         checked_out.set((event.address, event.connection_id))
         pool.used[event.connection_id] = time.monotonic() if self._measures_use else 0.0
+        seconds = _seconds(event)
         if instruments := self.telemetry.pool_instruments:
             instruments.connection_wait_time.record(seconds, pool.attributes)
         if self.waits and seconds >= self.waits.threshold:
@@ -224,8 +244,9 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""
-        pool, failure = self._pools[event.address], _check_out_failure(event)
+        pool = self._pools[event.address]
         pool.pending.pop(caller(), None)
+        failure = _check_out_failure(event)
         if instruments := self.telemetry.pool_instruments:
             if event.reason == ConnectionCheckOutFailedReason.TIMEOUT:
                 instruments.connection_timeouts.add(1, pool.attributes)

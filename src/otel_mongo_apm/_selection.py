@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from ._attributes import exception_failure
 from ._compat import listeners_of, topology_classes
 from ._pools import PoolTelemetry
-from ._shield import shielded
+from ._shield import quietly_shielded
+from ._wrapping import Wrapping, replace_method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    ObserverOf = Callable[[Any], "_SelectionObserver | None"]
-    Undo = Callable[[], None]
+    from ._wrapping import Undo
+
+    IsInForce = Callable[[], bool]
 
 # Where one of PyMongo's topologies keeps who observes it.
 _OBSERVER = "_otel_mongo_apm_observer"
@@ -29,7 +31,7 @@ class _SelectionObserver:
         self._cluster = pools.cluster
         self._waits = pools.waits
 
-    @shielded
+    @quietly_shielded
     def ended(
         self, topology: Any, operation: Any, seconds: float, error: BaseException | None = None
     ) -> None:
@@ -45,6 +47,7 @@ class _SelectionObserver:
             self._waits.selected(str(getattr(operation, "value", operation)), seconds, failure)
 
 
+@quietly_shielded
 def _observer(topology: Any) -> _SelectionObserver | None:
     attributes = vars(topology)
     if _OBSERVER not in attributes:
@@ -55,10 +58,10 @@ def _observer(topology: Any) -> _SelectionObserver | None:
     return observer
 
 
-def _observed(original: Callable[..., Any], observer_of: ObserverOf) -> Callable[..., Any]:
+def _observed(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
     @functools.wraps(original)
     def select_server(self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        observer = observer_of(self)
+        observer = _observer(self) if is_in_force() else None
         if observer is None:
             return original(self, selector, operation, *args, **kwargs)
         began = time.monotonic()
@@ -73,12 +76,12 @@ def _observed(original: Callable[..., Any], observer_of: ObserverOf) -> Callable
     return select_server
 
 
-def _observed_async(original: Callable[..., Any], observer_of: ObserverOf) -> Callable[..., Any]:
+def _observed_async(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
     @functools.wraps(original)
     async def select_server(
         self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        observer = observer_of(self)
+        observer = _observer(self) if is_in_force() else None
         if observer is None:
             return await original(self, selector, operation, *args, **kwargs)
         began = time.monotonic()
@@ -93,45 +96,9 @@ def _observed_async(original: Callable[..., Any], observer_of: ObserverOf) -> Ca
     return select_server
 
 
-class _Wrapping:
-    """The wrapping of every class that selects servers, for as long as anybody needs it."""
-
-    def __init__(self) -> None:
-        self._users = 0
-        self._undos: list[Undo] = []
-
-    def begin(self) -> Undo:
-        """Wrap, if nobody has yet; return what undoes it, if nobody else needs it any more."""
-        if not self._users:
-            self._undos = [_wrap(cls, is_async=is_async) for cls, is_async in topology_classes()]
-        self._users += 1
-        return self._end
-
-    def _end(self) -> None:
-        self._users -= 1
-        if not self._users:
-            for undo in self._undos:
-                undo()
+def _wrap_all() -> Iterator[Undo]:
+    for cls, is_async in topology_classes():
+        yield replace_method(cls, "select_server", _observed_async if is_async else _observed)
 
 
-wrap_server_selection = _Wrapping().begin
-
-
-def _wrap(cls: type[Any], *, is_async: bool) -> Undo:
-    original = cls.select_server
-    is_in_force = True
-
-    def observer_of(topology: Any) -> _SelectionObserver | None:
-        return _observer(topology) if is_in_force else None
-
-    wrap = _observed_async if is_async else _observed
-    wrapped = cls.select_server = wrap(original, observer_of)
-
-    def undo() -> None:
-        nonlocal is_in_force
-        is_in_force = False
-        # Somebody may have wrapped it after us; then ours stays, and does nothing.
-        if cls.select_server is wrapped:
-            cls.select_server = original
-
-    return undo
+wrap_server_selection = Wrapping(_wrap_all).begin

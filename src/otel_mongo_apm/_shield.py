@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Log = Callable[[], None]
-
 _logger = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
@@ -29,27 +27,27 @@ _deciding = Lock()
 
 def shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
     """Wrap a function so that what it raises is logged, each time."""
-    return _shielded(function, partial(_log, function))
+    return _shielded(function, lambda: True)
 
 
 def quietly_shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
-    """Wrap a function so that what it raises is logged, once a minute."""
-    return _shielded(function, partial(_log_once_a_minute, function))
+    """Wrap a function so that what it raises is logged, at most once a minute."""
+    return _shielded(function, partial(_breaks_silence, function.__qualname__))
 
 
 def shielded_listener(listener: Listener) -> Listener:
-    """Shield each method that PyMongo calls, which would print what it raises at every event."""
+    """Shield quietly what PyMongo calls, which would print whatever is raised at every event."""
     for name, method in list(vars(listener).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
-            shield = _shield(method, partial(_log_once_a_minute, method))
+            shield = _shield(method, method, partial(_breaks_silence, method.__qualname__))
             setattr(listener, name, wraps(method)(shield))
     return listener
 
 
 def _shielded(
-    function: Callable[Parameters, Result], log: Log
+    function: Callable[Parameters, Result], is_heard: Callable[[], bool]
 ) -> Callable[Parameters, Result | None]:
-    shield = _shield(lambda args, kwargs: function(*args, **kwargs), log)
+    shield = _shield(lambda args, kwargs: function(*args, **kwargs), function, is_heard)
 
     @wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
@@ -58,25 +56,19 @@ def _shielded(
     return call
 
 
-def _shield(function: Callable[[Any, Any], Result], log: Log) -> Callable[[Any, Any], Result | None]:
+def _shield(
+    function: Callable[[Any, Any], Result], name: object, is_heard: Callable[[], bool]
+) -> Callable[[Any, Any], Result | None]:
     # Of two parameters, as the methods of a listener: to take any would cost them much more.
     def call(first: Any, second: Any) -> Result | None:
         try:
             return function(first, second)
         except Exception:
-            log()
+            if is_heard():
+                _logger.exception("%r failed.", name)
             return None
 
     return call
-
-
-def _log(function: Callable[..., object]) -> None:
-    _logger.exception("%r failed.", function)
-
-
-def _log_once_a_minute(function: Callable[..., object]) -> None:
-    if _breaks_silence(function.__qualname__):
-        _logger.exception("%r failed. More of that is not logged for a minute.", function)
 
 
 def _breaks_silence(name: str) -> bool:

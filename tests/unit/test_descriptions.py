@@ -88,6 +88,20 @@ def test_a_lost_primary():
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (REFUSED, "rs_secondary", "Topology of rs0 is replica_set_no_primary, only readable"),
+        ("rs_secondary", REFUSED, "Topology of rs0 is replica_set_no_primary, unavailable"),
+    ],
+)
+def test_a_change_within_a_type(before, after, line):
+    """Where the topology's type is the same, it is said what is not."""
+    old, new = (topology(replica_set({A: each}), None) for each in (before, after))
+
+    assert told(old, new)[-1][2] == line
+
+
 def test_another_primary():
     """A primary after another is told with both, however long there was none between them."""
     between = topology(replica_set({A: REFUSED, B: "rs_secondary"}), BEFORE.primary)

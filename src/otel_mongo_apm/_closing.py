@@ -1,0 +1,64 @@
+"""The `close()` of PyMongo's clients, wrapped: with it ends what nobody else would tell the end of.
+
+Under PyMongo's locks, where its last events come, nothing can be told.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ._cluster import HeartbeatTelemetry
+from ._compat import client_classes
+from ._shield import quietly_shielded
+from ._wrapping import Wrapping, replace_method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ._wrapping import Undo
+
+
+@quietly_shielded
+def _tell_the_end(client: Any) -> None:
+    for listener in client.options.event_listeners:
+        # A clone that PyMongo made has another's listeners.
+        if isinstance(listener, HeartbeatTelemetry) and listener.client() is client:
+            listener.of.tell_the_end()
+
+
+def _told(original: Callable[..., Any], is_in_force: Callable[[], bool]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def close(self: Any) -> None:
+        try:
+            original(self)
+        finally:
+            if is_in_force():
+                _tell_the_end(self)
+
+    return close
+
+
+def _told_async(
+    original: Callable[..., Any], is_in_force: Callable[[], bool]
+) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def close(self: Any) -> None:
+        try:
+            await original(self)
+        finally:
+            if is_in_force():
+                _tell_the_end(self)
+
+    return close
+
+
+def _wrap_all() -> Iterator[Undo]:
+    for cls in client_classes():
+        yield replace_method(
+            cls, "close", _told_async if inspect.iscoroutinefunction(cls.close) else _told
+        )
+
+
+wrap_close = Wrapping(_wrap_all).begin
