@@ -131,11 +131,13 @@ class ClusterSpans:
             links=story.links,
             start_time=story.part_began,
         )
-        for event in (*story.early, *story.late):
-            event.add_to(span)
-        if error:
-            span.set_status(StatusCode.ERROR, error)
-        span.end(time)
+        try:
+            for event in (*story.early, *story.late):
+                event.add_to(span)
+            if error:
+                span.set_status(StatusCode.ERROR, error)
+        finally:
+            span.end(time)
         return [Link(span.get_span_context())]
 
 

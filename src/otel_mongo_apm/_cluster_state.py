@@ -83,22 +83,17 @@ class Cluster:
 
     def open(self) -> None:
         """Note that monitoring has begun, the first time."""
-        if self.is_open or self.is_closed:
+        if self.is_open:
             return
-        self.is_open = True
-        self.description, self.topology = None, Topology()
-        now = self._opened_at = time.time_ns()
-        self._untold.append(lambda: self._spans.opened(now))
-        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
+        with self._looking:
+            if not self.is_open and not self.is_closed:
+                self._open()
 
     def close(self) -> None:
         """Note that the client was closed, the first time."""
-        if not self.is_open:
-            return
-        self.is_open = False
-        now, last = time.time_ns(), self.topology
-        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_CLOSED, "Topology closed", now))
-        self._untold.append(lambda: self._spans.closed(last, now))
+        with self._looking:
+            if self.is_open:
+                self._close()
 
     def look(self) -> None:
         """Note what has changed."""
@@ -129,6 +124,19 @@ class Cluster:
             if not self._untold:  # Else somebody has added to it and found us busy.
                 break
 
+    def _open(self) -> None:
+        self.is_open = True
+        self.description, self.topology = None, Topology()
+        now = self._opened_at = time.time_ns()
+        self._untold.append(lambda: self._spans.opened(now))
+        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
+
+    def _close(self) -> None:
+        self.is_open = False
+        now, last = time.time_ns(), self.topology
+        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_CLOSED, "Topology closed", now))
+        self._untold.append(lambda: self._spans.closed(last, now))
+
     def _tell_all(self) -> None:
         while self._untold:
             self._untold.popleft()()
@@ -148,7 +156,7 @@ class Cluster:
         old, self.topology = self.topology, new
         if new.is_blank and not old.is_blank:
             self.topology = old  # For the last events to tell of.
-            self.close()
+            self._close()
             return
         self.types_seen = {
             address: self.types_seen.get(address, set()) | {server.type}

@@ -15,6 +15,8 @@ from ._compat import is_background
 from ._semconv import CHECK_OUT_CONNECTION, MONGODB, POOL_NAME, SELECT_SERVER
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from ._attributes import Address, Attributes, Failure
     from ._telemetry import Telemetry
     from ._timeline import Timeline
@@ -84,14 +86,18 @@ class Waits:
             attributes={**attributes, **failure.attributes} if failure else attributes,
             start_time=start,
         )
+        try:
+            self._describe(span, start, end, failure)
+        finally:
+            span.end(end)
+
+    def _describe(self, span: Span, start: int, end: int, failure: Failure | None) -> None:
         if self._telemetry.events_in_spans:
             for event in self._timeline.between(start, end):
                 event.add_to(span)
         if failure:
-            span.set_status(
-                StatusCode.ERROR, failure.message if self._error_messages else failure.name
-            )
-        span.end(end)
+            description = failure.message if self._error_messages else failure.name
+            span.set_status(StatusCode.ERROR, description)
 
     def _is_wanted(self) -> bool:
         if not self._telemetry.is_on or not is_instrumentation_enabled() or is_background():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 
 import pymongo
@@ -119,27 +118,3 @@ def test_it_looks_the_same(telemetry):
         wrapped = cls.select_server
         assert inspect.signature(wrapped) == inspect.signature(wrapped.__wrapped__)
         assert wrapped.__doc__ == wrapped.__wrapped__.__doc__
-
-
-def test_undone_under_somebody_elses_wrapper(instrumented):
-    """A wrapper of ours that cannot be taken out does nothing, and the next one sees all once."""
-    ((cls, _), *_) = _compat.topology_classes()
-    wrapped = cls.select_server
-    theirs = functools.partialmethod(wrapped)
-    original = wrapped.__wrapped__
-    cls.select_server = theirs
-    try:
-        MongoInstrumentor().uninstrument()
-        assert cls.__dict__["select_server"] is theirs
-        MongoInstrumentor().instrument(**instrumented.providers)
-        instrumented.forget()
-        with (
-            pymongo.MongoClient(URI) as client,
-            pytest.raises(pymongo.errors.ServerSelectionTimeoutError),
-        ):
-            select(client)
-        MongoInstrumentor().uninstrument()
-    finally:
-        cls.select_server = original
-
-    assert len(instrumented.named("select server")) == 1
