@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -399,11 +399,19 @@ class ReplicaSet:
         member.close()
 
     def _reconfigure(self, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
-        primary = self.wait_for_primary()
-        configuration = primary.command("replSetGetConfig")["config"]
-        configuration["version"] += 1
-        configuration["members"] = change(configuration["members"])
-        primary.command("replSetReconfig", configuration)
+        """Change its members; again, if meanwhile the servers have changed the configuration."""
+
+        def reconfigured() -> bool:
+            primary = self.wait_for_primary()
+            configuration = primary.command("replSetGetConfig")["config"]
+            configuration["version"] += 1
+            configuration["members"] = change(configuration["members"])
+            with contextlib.suppress(OperationFailure):
+                primary.command("replSetReconfig", configuration)
+                return True
+            return False
+
+        eventually(reconfigured, f"another configuration of {self.name}")
 
     def _configuration(self) -> dict[str, Any]:
         members: list[dict[str, Any]] = []

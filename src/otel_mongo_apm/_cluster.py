@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from ._attributes import Attributes
     from ._client import ClientTelemetry
 
-    HeartbeatEvent = (
-        ServerHeartbeatStartedEvent | ServerHeartbeatSucceededEvent | ServerHeartbeatFailedEvent
-    )
-
 
 @shielded_listener
 class HeartbeatTelemetry(ServerHeartbeatListener):

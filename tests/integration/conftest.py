@@ -10,8 +10,10 @@ import local_mongodb
 import pymongo
 import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
 
-from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm import MongoInstrumentor, event_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,3 +66,18 @@ def instrumented(telemetry):
     """Instrument all clients of the test."""
     MongoInstrumentor().instrument(**telemetry.providers)
     return telemetry
+
+
+@pytest.fixture
+def unseen_control(monkeypatch):
+    """Keep the clients that control the servers out of the test's telemetry."""
+    nobody = {
+        "tracer_provider": NoOpTracerProvider(),
+        "meter_provider": NoOpMeterProvider(),
+        "events": "none",
+    }
+
+    def unseen(*args, **kwargs):
+        return pymongo.MongoClient(*args, event_listeners=event_listeners(**nobody), **kwargs)
+
+    monkeypatch.setattr(local_mongodb, "MongoClient", unseen)

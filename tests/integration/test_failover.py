@@ -16,13 +16,10 @@ import pymongo
 import pytest
 from local_mongodb import eventually
 from opentelemetry import trace
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
-from pymongo.errors import OperationFailure, PyMongoError
+from opentelemetry.trace import SpanKind, StatusCode
+from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener, ConnectionPoolListener
-
-from otel_mongo_apm import event_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,19 +53,7 @@ def servers(standalone) -> Iterator[local_mongodb.ReplicaSet]:
         yield servers
 
 
-@pytest.fixture(autouse=True)
-def _unseen(monkeypatch):
-    """Keep the clients that control the servers out of the test's telemetry."""
-    nobody = {
-        "tracer_provider": NoOpTracerProvider(),
-        "meter_provider": NoOpMeterProvider(),
-        "events": "none",
-    }
-
-    def unseen(*args: Any, **kwargs: Any) -> pymongo.MongoClient:
-        return pymongo.MongoClient(*args, event_listeners=event_listeners(**nobody), **kwargs)
-
-    monkeypatch.setattr(local_mongodb, "MongoClient", unseen)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unseen_control")]
 
 
 class SpanCounts(SpanProcessor):
@@ -240,17 +225,6 @@ def elect(servers: local_mongodb.ReplicaSet) -> local_mongodb.Mongod:
 
     eventually(elected, "an election")
     return servers.wait_for_primary()
-
-
-def remove(servers: local_mongodb.ReplicaSet, member: local_mongodb.Mongod) -> None:
-    """Remove a member, between the configurations that the servers make when one is added."""
-
-    def removed() -> bool:
-        with contextlib.suppress(OperationFailure):
-            servers.remove(member)
-        return member not in servers.members
-
-    eventually(removed, "the removal")
 
 
 def kill_and_restart(
@@ -507,7 +481,7 @@ def test_members_come_and_go(instrumented, servers, telemetry, caplog):
         added = servers.add()
         eventually(lambda: server_counts(telemetry) == {"rs_primary": 1, "rs_secondary": 3}, "it")
         assert statuses(telemetry).keys() == {*known, added.port}
-        remove(servers, added)
+        servers.remove(added)
         eventually(lambda: server_counts(telemetry) == {"rs_primary": 1, "rs_secondary": 2}, "rest")
         assert statuses(telemetry).keys() == known
         client.shop.orders.insert_one({})

@@ -11,17 +11,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import local_mongodb
 import pymongo
 import pytest
 from local_mongodb import eventually
 from opentelemetry import trace
-from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 from pymongo.monitoring import ConnectionPoolListener
 
-from otel_mongo_apm import MongoInstrumentor, event_listeners
+from otel_mongo_apm import MongoInstrumentor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,18 +51,8 @@ def fail_point(server: Mongod, mode: Any = "alwaysOn", **behaviour: Any) -> Iter
 
 
 @pytest.fixture
-def server(standalone, monkeypatch) -> Mongod:
+def server(standalone, unseen_control) -> Mongod:
     """A server; the clients that control it are kept out of the test's telemetry."""
-    nobody = {
-        "tracer_provider": NoOpTracerProvider(),
-        "meter_provider": NoOpMeterProvider(),
-        "events": "none",
-    }
-
-    def unseen(*args: Any, **kwargs: Any) -> pymongo.MongoClient:
-        return pymongo.MongoClient(*args, event_listeners=event_listeners(**nobody), **kwargs)
-
-    monkeypatch.setattr(local_mongodb, "MongoClient", unseen)
     return standalone
 
 
