@@ -34,6 +34,9 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
+soak: .venv/installed
+	$(BIN)/python tests/soak/soak.py --minutes 30 --workers 16
+
 bench: .venv/installed
 	$(BIN)/python benchmarks/listener.py
 

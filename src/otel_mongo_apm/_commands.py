@@ -61,6 +61,8 @@ class CommandTelemetry(CommandListener):
         command.retry = self.in_flight.retry_of(event.operation_id)
         if command_name == "getMore":
             command.cursor = self._cursors.of(document)
+        elif command_name == "killCursors":
+            self._cursors.close(document.get("cursors", ()))
         else:
             command.opens_tail = opens_tail(command_name, document)
         if waits_for_documents(command_name, document) or (command.cursor and command.cursor.waits):
@@ -139,7 +141,7 @@ class CommandTelemetry(CommandListener):
             opened_by = command.span.get_span_context()
             self._cursors.open(reply, OpenCursor(opened_by, command.opens_tail))
         elif not reply["cursor"].get("id"):
-            self._cursors.close(command.cursor)
+            self._cursors.close([command.cursor.id])
 
     def _measure(self, command: InFlightCommand, seconds: float) -> None:
         if self._instruments is None:

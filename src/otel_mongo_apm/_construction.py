@@ -11,6 +11,7 @@ from ._client import client_listeners, is_instrumented
 from ._client_reference import ClientReference
 from ._compat import check, client_classes, is_made_by_encryption
 from ._conflicts import resolve_conflict
+from ._shield import quietly_shielded
 from ._wrapping import replace_method
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
             if not is_in_force() or is_made_by_encryption():
                 original(self, *args, **kwargs)
                 return
-            resolve_conflict(telemetry)
-            original(self, *args, **_with_listeners(self, kwargs, telemetry))
+            original(self, *args, **(_with_listeners(self, kwargs, telemetry) or kwargs))
             check(self)
 
         return instrumented
@@ -38,9 +38,11 @@ def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
     return [replace_method(cls, "__init__", wrap) for cls in client_classes()]
 
 
+@quietly_shielded
 def _with_listeners(
     client: object, keywords: dict[str, Any], telemetry: Telemetry
 ) -> dict[str, Any]:
+    resolve_conflict(telemetry)
     given = keywords.get("event_listeners") or ()
     if not isinstance(given, Sequence) or is_instrumented(given):
         return keywords  # What is no sequence is PyMongo's to complain about.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.trace import SpanContext
 
@@ -50,6 +50,7 @@ class OpenCursors:
                 self._cursors.pop(next(iter(list(self._cursors))), None)
             self._cursors[cursor.id] = cursor
 
-    def close(self, cursor: OpenCursor) -> None:
-        """Forget a cursor that has no more to give."""
-        self._cursors.pop(cursor.id, None)
+    def close(self, cursor_ids: Iterable[int]) -> None:
+        """Forget cursors that have no more to give, or that nobody wants any more."""
+        for cursor_id in cursor_ids:
+            self._cursors.pop(cursor_id, None)

@@ -742,6 +742,15 @@ def test_a_getmore_of_an_unknown_cursor(commands, telemetry):
     assert telemetry.span.links == ()
 
 
+def test_killed_cursors_are_forgotten(commands):
+    """A cursor that is killed is forgotten, whether or not it is done with."""
+    commands.started(started(FIND))
+    commands.succeeded(succeeded("find", opened(4711)))
+    commands.started(started({"killCursors": "users", "cursors": [4711, 4712]}))
+
+    assert len(commands._cursors) == 0
+
+
 def test_open_cursors_are_bounded(commands, monkeypatch):
     """Cursors that nobody exhausts do not pile up."""
     monkeypatch.setattr(_cursors, "MAX_CURSORS", 10)

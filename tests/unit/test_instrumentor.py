@@ -9,6 +9,7 @@ import sys
 
 import pymongo
 import pytest
+from opentelemetry._logs import LoggerProvider
 from pymongo import monitoring
 
 import otel_mongo_apm
@@ -95,6 +96,19 @@ def test_the_client_of_mongocryptd_is_left_alone(instrument):
     exec("client = pymongo.MongoClient('127.0.0.1:1', connect=False)", in_encryption)
 
     assert ours(in_encryption["client"]) == []
+
+
+def test_a_provider_that_fails(telemetry, caplog):
+    """A client is made without listeners rather than not at all, and the log says why."""
+
+    class Failing(LoggerProvider):
+        def get_logger(self, *_, **__):
+            raise ZeroDivisionError
+
+    MongoInstrumentor().instrument(**telemetry.providers, logger_provider=Failing())
+
+    assert ours(connected_lazily()) == []
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_wrong_listeners_are_pymongos_to_refuse(instrument):
