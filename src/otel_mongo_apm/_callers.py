@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio.events import _get_running_loop
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
@@ -31,5 +31,16 @@ def caller() -> Hashable:
 
 
 def is_over(caller: Hashable) -> bool:
-    """Whether a caller is a task that is done."""
-    return isinstance(caller, asyncio.Task) and caller.done()
+    """Whether a task that called PyMongo is done, or has gone on to something else."""
+    return isinstance(caller, asyncio.Task) and (caller.done() or not _is_in_pymongo(caller))
+
+
+def _is_in_pymongo(task: asyncio.Task[object]) -> bool:
+    """Whether what a task waits for is, at some depth, a coroutine of PyMongo's."""
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None)
+        if frame is not None and frame.f_globals.get("__name__", "").startswith("pymongo."):
+            return True
+        awaited = getattr(awaited, "cr_await", None)
+    return False

@@ -126,15 +126,19 @@ def test_pending(driver, telemetry):
     assert list(values(telemetry, "pending_requests").values()) == [0]
 
 
-def test_a_task_that_was_cancelled_waits_no_longer(driver, telemetry):
+@pytest.fixture
+def wait_in_pymongo(driver):
+    """A coroutine that waits for a connection, as one of PyMongo's would."""
+    names = {"__name__": "pymongo.pool", "asyncio": asyncio, "driver": driver}
+    exec("async def wait():\n    driver.wait()\n    await asyncio.Event().wait()", names)
+    return names["wait"]
+
+
+def test_a_task_that_was_cancelled_waits_no_longer(telemetry, wait_in_pymongo):
     """Of a task that is cancelled while it waits PyMongo says nothing; it is not counted."""
 
-    async def wait():
-        driver.wait()
-        await asyncio.Event().wait()
-
     async def cancel():
-        tasks = [asyncio.create_task(wait()) for _ in range(3)]
+        tasks = [asyncio.create_task(wait_in_pymongo()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting = values(telemetry, "pending_requests")
         tasks[0].cancel()
@@ -147,6 +151,25 @@ def test_a_task_that_was_cancelled_waits_no_longer(driver, telemetry):
     waiting, cancelled = asyncio.run(cancel())
     assert list(waiting.values()) == [3]
     assert list(cancelled.values()) == [2]
+
+
+def test_a_task_with_better_to_do_waits_no_longer(telemetry, wait_in_pymongo):
+    """A task that gave up waiting and went on is not counted."""
+
+    async def give_up():
+        waiting = wait_in_pymongo()
+        waiting.send(None)
+        waiting.close()
+        await asyncio.Event().wait()
+
+    async def observe():
+        task = asyncio.create_task(give_up())
+        await asyncio.sleep(0)
+        found = values(telemetry, "pending_requests")
+        task.cancel()
+        return found
+
+    assert list(asyncio.run(observe()).values()) == [0]
 
 
 def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
