@@ -64,7 +64,7 @@ class Pool:
         min_size: How many it keeps.
         connections: The driver's IDs of those that are open.
         used: The IDs of those that are checked out, with the time of it if that is measured.
-        pending: The threads and tasks that wait for one.
+        pending: The threads and tasks that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
     """
 
@@ -73,7 +73,7 @@ class Pool:
     min_size: int = 0
     connections: set[int] = field(default_factory=set)
     used: dict[int, float] = field(default_factory=dict)
-    pending: dict[Hashable, None] = field(default_factory=dict)
+    pending: dict[Hashable, int | None] = field(default_factory=dict)
     is_closed: bool = False
 
     def __post_init__(self) -> None:
@@ -208,6 +208,8 @@ class PoolTelemetry(ConnectionPoolListener):
         """Count a connection, and measure how long it took to make."""
         pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
+        if (waiting := caller()) in pool.pending:
+            pool.pending[waiting] = event.connection_id
         if instruments := self.telemetry.pool_instruments:
             instruments.connection_create_time.record(
                 _seconds(event), pool.attributes, NOBODYS_CONTEXT
@@ -245,7 +247,8 @@ class PoolTelemetry(ConnectionPoolListener):
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""
         pool = self._pools[event.address]
-        pool.pending.pop(caller(), None)
+        # One that was made for a task which is cancelled before it gets it, PyMongo forgets.
+        pool.connections.discard(pool.pending.pop(caller(), None))
         failure = _check_out_failure(event)
         if instruments := self.telemetry.pool_instruments:
             if event.reason == ConnectionCheckOutFailedReason.TIMEOUT:

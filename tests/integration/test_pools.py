@@ -325,10 +325,10 @@ def test_counts_after_many_threads(instrumented, server, telemetry):
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_counts_after_many_tasks(instrumented, server, telemetry):
-    """After tasks that were cancelled at any point, as many are counted as mongod has.
+    """After tasks that were cancelled at any point, as many are counted as PyMongo has.
 
-    PyMongo may have fewer. It forgets to close a connection if the point is when that is ready
-    and not yet checked out.
+    mongod may have more. PyMongo forgets to close a connection if the point is when that is ready
+    and its task has not got it yet; nobody will use it again.
     """
     chance = random.Random(4711)
 
@@ -343,13 +343,8 @@ def test_counts_after_many_tasks(instrumented, server, telemetry):
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(client.shop.users.find_one() for _ in range(20)))
             counted = counts(telemetry, server.host)
-            assert counted == {"idle": counted["idle"], "used": 0, "pending": 0}
-            assert counted["idle"] >= sockets_of(client) > 0
-            await asyncio.to_thread(
-                eventually,
-                lambda: connections_at(server) == counted["idle"],
-                "mongod to count the same",
-            )
+            assert counted == {"idle": sockets_of(client), "used": 0, "pending": 0}
+            assert 0 < counted["idle"] <= await asyncio.to_thread(connections_at, server)
 
     for _ in range(10):
         asyncio.run(run())

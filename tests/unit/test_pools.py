@@ -187,6 +187,15 @@ def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
     assert len(driver.client.pools[ADDRESS].pending) <= 10
 
 
+def test_a_connection_that_nobody_got(driver, telemetry):
+    """A connection whose caller was cancelled before he had it is no longer the pool's."""
+    driver.wait()
+    driver.connect(1)
+    driver.fail("connectionError")
+
+    assert counts(telemetry) == (0, 0)
+
+
 def test_told_twice(driver, telemetry):
     """A connection that is closed twice, as PyMongo may tell it, was closed once."""
     driver.connect(1)
