@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio.events import _get_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -26,19 +27,30 @@ def current_task() -> asyncio.Task[object] | None:
 
 
 def caller() -> Hashable:
-    """The task that runs, or else the thread's identifier."""
-    return current_task() or get_ident()
+    """The task or the greenlet that runs, or else the thread's identifier."""
+    return current_task() or _greenlet_or_thread()
+
+
+def _greenlet_or_thread() -> Hashable:
+    # Where nobody has imported greenlet there are none. Of one, unlike of an identifier, it can be
+    # asked whether it is dead.
+    greenlet = sys.modules.get("greenlet")
+    return greenlet.getcurrent() if greenlet else get_ident()
 
 
 def is_over(caller: Hashable) -> bool:
-    """Whether a task that called PyMongo is done, or has gone on to something else."""
-    return isinstance(caller, asyncio.Task) and (caller.done() or not _is_in_pymongo(caller))
+    """Whether a task or greenlet that called PyMongo is done, or has gone on to something else."""
+    if isinstance(caller, asyncio.Task):
+        return caller.done() or not _is_in_pymongo(caller)
+    return bool(getattr(caller, "dead", False))
 
 
 def _is_in_pymongo(task: asyncio.Task[object]) -> bool:
     """Whether what a task waits for is, at some depth, a coroutine of PyMongo's."""
     awaited: Any = task.get_coro()
     while awaited is not None:
+        if type(awaited).__name__.startswith("async_generator"):
+            return True  # What is behind one is not to be seen, so it may well be.
         frame = getattr(awaited, "cr_frame", None)
         if frame is not None and frame.f_globals.get("__name__", "").startswith("pymongo."):
             return True
