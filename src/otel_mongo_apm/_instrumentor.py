@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
@@ -67,9 +68,10 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
 
     def uninstrument(self, **kwargs: Any) -> None:
         """Undo `instrument()`; clients of `instrument_client` go quiet, too."""
-        from ._existing import quiet_existing_clients  # noqa: PLC0415
-
-        if not quiet_existing_clients() or self.is_instrumented_by_opentelemetry:
+        # Not imported: who has not has instrumented no client with it, and may not have PyMongo.
+        existing = sys.modules.get(f"{__package__}._existing")
+        were_quieted = existing is not None and existing.quiet_existing_clients()
+        if not were_quieted or self.is_instrumented_by_opentelemetry:
             super().uninstrument(**kwargs)
 
     def _uninstrument(self, **_: Any) -> None:
