@@ -52,6 +52,8 @@ class InMemoryTelemetry:
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self._counter = _Counter()
         self.tracer_provider.add_span_processor(self._counter)
+        # Once: in several threads at a time the SDK's own deprecation warnings show.
+        self.tracer: Tracer = self.tracer_provider.get_tracer("application")
         self.meter_provider = MeterProvider(
             [self._reader], exemplar_filter=AlwaysOnExemplarFilter(), shutdown_on_exit=False
         )
@@ -64,10 +66,6 @@ class InMemoryTelemetry:
     def started_and_ended(self) -> tuple[int, int]:
         """How many spans have started, and how many times one has ended."""
         return self._counter.started, self._counter.ended
-
-    @property
-    def tracer(self) -> Tracer:
-        return self.tracer_provider.get_tracer("application")
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
