@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener, ConnectionPoolListener
+from versions import needs_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -344,6 +345,7 @@ def test_threads(instrumented, servers, telemetry, span_counts, watch, writes):
     assert span_counts.started == span_counts.ended == exported
 
 
+@needs_async
 async def test_tasks(instrumented, servers, telemetry, span_counts, watch, writes):
     """Five primaries are killed under eight tasks that write: all is told, and told once."""
     attempts = Attempts()
@@ -389,6 +391,7 @@ def test_an_idle_client(instrumented, servers, telemetry, watch):
     assert outage.name == OUTAGE
 
 
+@needs_async
 async def test_an_idle_asyncio_client(instrumented, servers, telemetry, watch):
     """So does an asyncio client that was only connected, and that in someone's trace."""
     async with pymongo.AsyncMongoClient(servers.uri) as client:

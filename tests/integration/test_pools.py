@@ -18,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 from pymongo.monitoring import ConnectionPoolListener
+from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor
 
@@ -181,6 +182,7 @@ def test_threads_that_wait(instrumented, server, telemetry):
     check_waits(telemetry, check_outs, server)
 
 
+@needs_async
 async def test_tasks_that_wait(instrumented, server, telemetry):
     """Of five tasks with one connection, four have a span of their wait, truly timed."""
     check_outs = CheckOuts()
@@ -259,6 +261,7 @@ def test_a_thread_that_waits_too_long(instrumented, server, telemetry):
     check_time_out(telemetry, server)
 
 
+@needs_async
 async def test_a_task_that_waits_too_long(instrumented, server, telemetry):
     """`waitQueueTimeoutMS` is an error's span, and counts as a time-out and as a failure."""
     async with pymongo.AsyncMongoClient(
@@ -323,6 +326,7 @@ def test_counts_after_many_threads(instrumented, server, telemetry):
         eventually(lambda: connections_at(server) == idle, "mongod to count the same")
 
 
+@needs_async
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_counts_after_many_tasks(instrumented, server, telemetry):
     """After tasks that were cancelled at any point, as many are counted as PyMongo has.
@@ -352,6 +356,7 @@ def test_counts_after_many_tasks(instrumented, server, telemetry):
         eventually(lambda: connections_at(server) == -1, "the connections to be closed")
 
 
+@needs_async
 def test_tasks_that_are_cancelled_while_they_wait(instrumented, server, telemetry):
     """Of a task that is cancelled while it waits PyMongo says no more; it waits no more, either."""
 

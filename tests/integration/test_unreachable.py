@@ -14,6 +14,7 @@ from local_mongodb import eventually
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
+from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor
 
@@ -96,6 +97,7 @@ def test_no_server(instrumented, nowhere, telemetry):
     assert "server.heartbeat.failed" in set[str]().union(*map(event_names, waits))
 
 
+@needs_async
 async def test_no_server_for_tasks(instrumented, nowhere, telemetry):
     """Each task's call that finds no server is one error, of that task's."""
 
@@ -152,6 +154,7 @@ def test_wrong_credentials(instrumented, with_auth, telemetry):
     check_refusal(telemetry, request, with_auth)
 
 
+@needs_async
 async def test_wrong_credentials_of_a_task(instrumented, with_auth, telemetry):
     """Wrong credentials are an error that tells the server's code and nothing of them."""
     async with pymongo.AsyncMongoClient(
@@ -181,6 +184,7 @@ def test_many_seeds(instrumented, many_seeds, telemetry):
     assert time.monotonic() - began < 2 * PATIENCE
 
 
+@needs_async
 async def test_many_seeds_of_a_task(instrumented, many_seeds, telemetry):
     """An asyncio client with sixty servers that are not there gives up in time; others go on."""
     ticks = [time.monotonic()]
@@ -204,6 +208,7 @@ async def test_many_seeds_of_a_task(instrumented, many_seeds, telemetry):
     assert max(after - before for before, after in pairwise(ticks)) < PATIENCE
 
 
+@needs_async
 def test_a_client_of_a_module(instrumented, standalone, telemetry):
     """An asyncio client may be made where there is no event loop yet."""
     client = pymongo.AsyncMongoClient(standalone.uri)
@@ -233,6 +238,7 @@ def writable(telemetry: InMemoryTelemetry) -> int | None:
     return points[0].data.value if points else None
 
 
+@needs_async
 async def test_a_strangers_context(instrumented, standalone, telemetry):
     """A client that was first used in some request tells that request's trace nothing of others.
 
@@ -314,6 +320,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in logged]
 
 
+@needs_async
 @pytest.mark.parametrize(
     ("events", "in_spans", "as_records", "as_lines"),
     [
@@ -336,6 +343,7 @@ async def test_where_events_are_told(
     assert bool(lines(caplog)) == as_lines
 
 
+@needs_async
 async def test_events_as_logs(live, records, standalone, caplog):
     """As logs, events have names, severities and no stranger's trace; plain lines say the same."""
     await live("logs")
@@ -379,6 +387,7 @@ def test_the_last_event(instrumented, standalone, caplog):
     eventually(lambda: ("INFO", "Topology closed") in lines(caplog), "the last event")
 
 
+@needs_async
 async def test_the_last_event_of_an_asyncio_client(instrumented, standalone, caplog):
     """That an asyncio client was closed is told, too."""
     caplog.set_level("INFO", "otel_mongo_apm.cluster")
@@ -408,6 +417,7 @@ def test_a_client_that_is_closed(instrumented, standalone, telemetry):
     assert telemetry.points("mongodb.client.topology.writable") == []
 
 
+@needs_async
 async def test_an_asyncio_client_that_is_closed(instrumented, standalone, telemetry):
     """To close an asyncio client is no outage, and does not take long."""
     seconds = []
