@@ -256,7 +256,9 @@ def test_a_thread_that_waits_too_long(instrumented, server, telemetry):
         ):
             client.shop.users.find_one()
         holder.result()
-        assert counts(telemetry, server.host) == {"idle": 1, "used": 0, "pending": 0}
+        # Older versions of PyMongo clear the pool for that.
+        idle = sockets_of(client)
+        assert counts(telemetry, server.host) == {"idle": idle, "used": 0, "pending": 0}
 
     check_time_out(telemetry, server)
 
