@@ -559,7 +559,8 @@ def test_greenlets_at_any_time(mongodb_uri, how, error):
     assert said["connections"] == said["PyMongo's"]
     assert said["started"] == said["ended"] == said["exported"]
     assert said["strangers"] == 0
-    assert said["errors"] == ["", error]
+    # On a quick machine it may be that waits were interrupted, and no command.
+    assert set(said["errors"]) <= {"", error}
 
 
 @needs_gevent
