@@ -14,6 +14,7 @@ import pytest
 from console_exports import by_trace, exported, is_cluster_span, root, spans
 from in_memory import WAITS
 from instrumented import instrumented_environment
+from mongod import or_skip
 from versions import needs_async
 
 if TYPE_CHECKING:
@@ -32,13 +33,8 @@ def mongodb_uri() -> Iterator[str]:
     if uri := os.environ.get("MONGODB_URI"):
         yield uri
         return
-    try:
-        with local_mongodb.replica_set() as servers:
-            yield servers.uri
-    except local_mongodb.MongoDBUnavailableError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with or_skip(), local_mongodb.replica_set() as servers:
+        yield servers.uri
 
 
 def run(name: str, uri: str) -> tuple[list[str], list[Exported]]:

@@ -12,8 +12,8 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import local_mongodb
 import pytest
+from mongod import need_mongod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,16 +36,6 @@ def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
         encoding="utf-8",
         check=False,
     )
-
-
-def need_mongod() -> None:
-    """Skip where there is no mongod; in CI that is a failure."""
-    try:
-        local_mongodb.mongod_path()
-    except local_mongodb.MongoDBUnavailableError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import local_mongodb
 import pymongo
 import pytest
+from mongod import or_skip
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
@@ -19,37 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@contextmanager
-def _or_skip() -> Iterator[None]:
-    """Skip where there is no mongod; in CI that is a failure."""
-    try:
-        yield
-    except local_mongodb.MongoDBUnavailableError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="session")
 def mongodb_uri() -> Iterator[str]:
     """A replica set of one, or the user's own."""
     if uri := os.environ.get("MONGODB_URI"):
         yield uri
         return
-    with _or_skip(), local_mongodb.replica_set() as servers:
+    with or_skip(), local_mongodb.replica_set() as servers:
         yield servers.uri
 
 
 @pytest.fixture(scope="session")
 def standalone() -> Iterator[local_mongodb.Mongod]:
-    with _or_skip(), local_mongodb.standalone() as mongod:
+    with or_skip(), local_mongodb.standalone() as mongod:
         yield mongod
 
 
 @pytest.fixture(scope="session")
 def with_auth() -> Iterator[local_mongodb.Mongod]:
     """A server that wants to know who is there."""
-    with _or_skip(), local_mongodb.standalone(auth=True) as mongod:
+    with or_skip(), local_mongodb.standalone(auth=True) as mongod:
         yield mongod
 
 

@@ -12,18 +12,18 @@ import pymongo
 import pytest
 from pymongo.errors import ConnectionFailure, OperationFailure, WaitQueueTimeoutError
 from pymongo.monitoring import CommandListener
+from threads import THREADS, at_once
 
 from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._commands import CommandTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from in_memory import InMemoryTelemetry
 
 pytestmark = pytest.mark.usefixtures("shop")
 
-THREADS = 64
 ROUNDS = 6
 
 
@@ -51,18 +51,6 @@ class Sent(CommandListener):
         pass
 
     failed = succeeded
-
-
-def at_once(work: Callable[[int], None]) -> None:
-    """Let each thread do some work, all beginning together."""
-    line = threading.Barrier(THREADS)
-
-    def each(number: int) -> None:
-        line.wait()
-        work(number)
-
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(each, range(THREADS)))
 
 
 def in_flight(client: Any) -> int:

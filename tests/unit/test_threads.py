@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +18,7 @@ from pymongo.monitoring import (
     PoolCreatedEvent,
     ServerHeartbeatStartedEvent,
 )
+from threads import THREADS, at_once
 
 from otel_mongo_apm import Settings, _cursors, _inflight, _pools
 from otel_mongo_apm._client import ClientTelemetry
@@ -30,11 +29,10 @@ from otel_mongo_apm._pools import PoolTelemetry
 from otel_mongo_apm._telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from in_memory import InMemoryTelemetry
 
-THREADS = 64
 ROUNDS = 50
 FIND = {"find": "users", "filter": {}, "$db": "shop"}
 DURATION = "db.client.operation.duration"
@@ -53,18 +51,6 @@ def _switching() -> Iterator[None]:
 def client(telemetry: InMemoryTelemetry) -> ClientTelemetry:
     settings = Settings(**telemetry.providers, wait_span_threshold=10)
     return ClientTelemetry(Telemetry(settings), ClientReference())
-
-
-def at_once(work: Callable[[int], None]) -> None:
-    """Let each thread do some work, all beginning together."""
-    line = threading.Barrier(THREADS)
-
-    def each(number: int) -> None:
-        line.wait()
-        work(number)
-
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(each, range(THREADS)))
 
 
 def cursor(identifier: int, batch: str = "firstBatch") -> dict[str, object]:
