@@ -190,7 +190,7 @@ def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
 
 def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None:
     """The collection that a method of a database is given, by its name or in a command."""
-    if name := variables.get("name"):
+    if (name := variables.get("name")) is not None:  # A collection has no truth value.
         return _name_of(name)
     command = variables.get("command")
     if isinstance(command, str):
