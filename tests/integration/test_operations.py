@@ -787,7 +787,7 @@ class TestSettings:
     def test_events(self, telemetry, mongodb_uri):
         """What happened in the cluster meanwhile is told in the operation's span."""
         MongoInstrumentor().instrument(span_convention="mongodb", **telemetry.providers)
-        with pymongo.MongoClient(mongodb_uri) as client:
+        with pymongo.MongoClient(mongodb_uri, connect=False) as client:
             client.shop.users.find_one()
 
         (operation,) = telemetry.named("find shop.users")
