@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-newest test-oldest lint types bench soak clean
+.PHONY: help demo test test-newest test-oldest lint types docs bench soak clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
 	@echo 'make lint    run the linter and the formatter, as a check'
 	@echo 'make types   run the type checker'
+	@echo 'make docs    build the documentation as a site, in site/'
 	@echo 'make soak    run everything at once for half an hour; lose nothing, leak nothing'
 	@echo 'make bench   measure what a command costs'
 	@echo 'make clean   remove the virtual environment and what tools left behind'
@@ -33,6 +34,9 @@ lint: .venv/installed
 
 types: .venv/installed
 	$(BIN)/mypy
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 soak: .venv/installed
 	$(BIN)/python tests/soak/soak.py --minutes 30 --workers 16

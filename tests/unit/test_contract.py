@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -202,28 +200,6 @@ def test_variables():
         name: (variable, "--" + variable.removeprefix("OTEL_PYTHON_").lower())
         for name, variable in _settings.VARIABLES.items()
     }
-
-
-def code_blocks():
-    """Every Python block of the documents."""
-    for path in sorted(
-        [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    ):
-        text = path.read_text(encoding="utf-8")
-        for block in re.finditer(r"^( *)```python\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
-            line = text.count("\n", 0, block.start()) + 2
-            yield pytest.param(
-                inspect.cleandoc("\n" + block[2]), id=f"{path.relative_to(ROOT)}:{line}"
-            )
-
-
-@pytest.mark.parametrize("source", [*code_blocks()])
-def test_code(source):
-    """Every Python block compiles; without a client in it, which may need a server, it runs."""
-    compile(source, "<document>", "exec")
-    if "MongoClient" not in source:
-        # In a process of its own, as it may change what is global.
-        subprocess.run([sys.executable, "-c", source], check=True)
 
 
 def test_links_between_documents():

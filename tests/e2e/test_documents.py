@@ -1,0 +1,121 @@
+"""Every block of code in the documents, run as a reader would run it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import local_mongodb
+import pytest
+from mongod import or_skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+# What is shown rather than run; what is in a file is read by the tests of what reads it.
+SHOWN = {"text", "json", "yaml", "promql"}
+SHELL = {"bash", "console"}
+# What sets up. These tests run in what it has set up; CI runs it all on a new machine.
+SET_UP = re.compile(
+    r"^(pip|make|git|nox|cd|docker|\.ci/run|\S*python3 -m venv)\b.*$", re.MULTILINE
+)
+
+# An application such as the documents speak of: it makes a client and calls it.
+APPLICATION = """
+import os
+from pymongo import MongoClient
+
+with MongoClient(os.environ["MONGODB_URI"]) as client:
+    print(client.admin.command("ping"))
+"""
+# Where documents say `MongoClient()` they mean the reader's own server.
+READERS_OWN = """import pymongo
+pymongo.MongoClient.HOST, pymongo.MongoClient.PORT = {host!r}, {port}
+"""
+
+
+def blocks() -> Iterator[tuple[str, str, str]]:
+    """Where each block is, its language and its text."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for block in re.finditer(r"^( *)```(\w+)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, block.start()) + 2
+            place = f"{path.relative_to(ROOT)}:{line}"
+            yield place, block[2], inspect.cleandoc("\n" + block[3])
+
+
+def of(*languages: str) -> list[object]:
+    return [
+        pytest.param(source, id=place)
+        for place, language, source in blocks()
+        if language in languages
+    ]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A server of which the documents say that it is there."""
+    with or_skip(), local_mongodb.standalone() as mongod:
+        yield mongod.uri.removeprefix("mongodb://").partition("/")[0]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, address: str) -> dict[str, str]:
+    """A reader's: the package is installed, and what is exported goes nowhere."""
+    (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
+    nowhere = {f"OTEL_{kind}_EXPORTER": "none" for kind in ("TRACES", "METRICS", "LOGS")}
+    return {
+        **os.environ,
+        **nowhere,
+        "MONGODB_URI": f"mongodb://{address}",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "pymongo",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+
+
+def test_languages():
+    """There are no blocks but those that are run here and those that are only shown."""
+    found = {language for _, language, _ in blocks()}
+
+    assert {"python", "bash", "console"} <= found
+    assert found <= {"python", *SHELL, *SHOWN}
+
+
+@pytest.mark.parametrize("source", of("python"))
+def test_python(source, environment, address, tmp_path):
+    """What is written in Python runs, in a process of its own."""
+    host, _, port = address.partition(":")
+    source = READERS_OWN.format(host=host, port=port) + source.replace("localhost:27017", address)
+    ran = run([sys.executable, "-W", "ignore", "-c", source], environment, tmp_path)
+
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("source", of(*SHELL))
+def test_shell(source, environment, tmp_path):
+    """What is typed into a shell runs."""
+    lines = re.sub(r"^\$ ", "", source, flags=re.MULTILINE)
+    ran = run(["bash", "-euo", "pipefail", "-c", SET_UP.sub("true", lines)], environment, tmp_path)
+
+    assert ran.returncode == 0, ran.stderr
+    if "app.py" in source:
+        assert "'ok': 1.0" in ran.stdout
+
+
+def run(command, environment, directory):
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
