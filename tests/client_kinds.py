@@ -80,11 +80,9 @@ class MotorClients(AsyncClients):
 
 ClientKind = SyncClients | AsyncClients
 
-of_each_kind = pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(SyncClients(), id="sync"),
-        pytest.param(AsyncClients(), id="async", marks=needs_async),
-        pytest.param(MotorClients(), id="motor"),
-    ],
-)
+KINDS = [
+    pytest.param(SyncClients(), id="sync"),
+    pytest.param(AsyncClients(), id="async", marks=needs_async),
+    pytest.param(MotorClients(), id="motor"),
+]
+of_each_kind = pytest.mark.parametrize("kind", KINDS)
