@@ -39,7 +39,7 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for variable in _settings.VARIABLES.values():
         monkeypatch.delenv(variable, raising=False)
     _settings._warnings_given.clear()
-    _compat._warn_of_loss.cache_clear()
+    _compat.warn_of_loss.cache_clear()
     _pools._pools_by_name.clear()
     _inflight._latest.set(None)
     yield
