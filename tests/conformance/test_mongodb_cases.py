@@ -46,7 +46,7 @@ def test_all_cases_are_found():
 
 
 @of_each_kind
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES or [None]])
+@pytest.mark.parametrize("case", CASES or [None], ids=lambda case: case.name if case else "none")
 def test_case(case: Case, runner, control, telemetry):
     """The spans are those that the case expects."""
     if reason := reason_to_skip(case, Server.of(control)):

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 OPERATOR = "$$"
 UNSET: Any = object()  # The value of what is not there.
-INT_32 = range(-(2**31), 2**31)
-INT_64 = range(-(2**63), 2**63)
 
 JSON_OPTIONS = json_util.JSONOptions(uuid_representation=UuidRepresentation.STANDARD, tz_aware=True)
 
@@ -26,8 +24,10 @@ def from_json(text: str) -> Any:
     return json_util.loads(text, json_options=JSON_OPTIONS)
 
 
-def is_integer(value: object, numbers: range = INT_64) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value in numbers
+def is_integer(value: object, bits: int) -> bool:
+    # Not by a range: whether an Int64 is in one takes as long as to count that far.
+    bound = 1 << (bits - 1)
+    return isinstance(value, int) and not isinstance(value, bool) and -bound <= value < bound
 
 
 TYPES: Mapping[str, Callable[[Any], bool]] = {
@@ -38,8 +38,8 @@ TYPES: Mapping[str, Callable[[Any], bool]] = {
     "decimal": lambda value: isinstance(value, Decimal128),
     "double": lambda value: isinstance(value, float),
     # Python's integers are of one type; what fits may be either.
-    "int": lambda value: is_integer(value, INT_32) and not isinstance(value, Int64),
-    "long": is_integer,
+    "int": lambda value: is_integer(value, 32) and not isinstance(value, Int64),
+    "long": lambda value: is_integer(value, 64),
     "null": lambda value: value is None,
     "object": lambda value: isinstance(value, Mapping),
     "objectId": lambda value: isinstance(value, ObjectId),
