@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ._attributes import collection_in, collection_name
@@ -105,7 +106,7 @@ def _retried(_: Any, argument: Argument) -> ApiCall:
     if command is not None and hasattr(command, "_pipeline"):
         name = _BY_STAGE.get(_first_stage(command), operation)
         return _call(name, {"self": command._target}, session)  # noqa: SLF001
-    method = function.__qualname__.partition(".<locals>")[0].rpartition(".")[2]
+    method = getattr(function, "__qualname__", "").partition(".<locals>")[0].rpartition(".")[2]
     variables = _enclosed(function)
     # Until 4.15 a commit, too, was said to be an abort.
     return _made_by(method, variables.get("command_name", operation), variables, session)
@@ -174,7 +175,8 @@ def _made_by(method: str, operation: str, variables: Mapping[str, Any], session:
 def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
     """A call by what the functions that make it know: themselves, a name, a command."""
     owner = variables.get("self")
-    database, collection = ADMIN, None
+    # A client's or a session's own calls go to this database; of others the first command tells.
+    database, collection = None if owner is None else ADMIN, None
     if isinstance(owner, _classes("collection", "Collection")):
         database, collection = owner.database.name, owner.name
     elif isinstance(owner, _classes("database", "Database")):
@@ -183,14 +185,14 @@ def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
         database, _, collection = variables["cmd"][name].partition(".")
     elif name == "dropDatabase":
         database = _name_of(variables["name"])
-    if name in _OF_DATABASES:
-        collection = None
+    if database is None or name in _OF_DATABASES:
+        return ApiCall(name, database, None, session)
     return ApiCall(name, database, collection_in(database, collection), session)
 
 
 def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None:
     """The collection that a method of a database is given, by its name or in a command."""
-    if name := variables.get("name"):
+    if (name := variables.get("name")) is not None:  # A collection has no truth value.
         return _name_of(name)
     command = variables.get("command")
     if isinstance(command, str):
@@ -211,6 +213,8 @@ def _written(operation: object) -> str:
 
 def _enclosed(function: Any) -> dict[str, Any]:
     """The variables that a function has from the one that it was defined in."""
+    if not isinstance(function, FunctionType):
+        return {}
     names, cells = function.__code__.co_freevars, function.__closure__ or ()
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
 

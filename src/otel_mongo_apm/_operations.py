@@ -46,6 +46,7 @@ class Operation:
         began: When, in nanoseconds since the epoch.
         latest_event: The number of the cluster event before it.
         caller: The thread or task that makes the call.
+        is_over: Whether it has ended.
     """
 
     call: ApiCall
@@ -56,6 +57,7 @@ class Operation:
     began: int = field(default_factory=time.time_ns)
     latest_event: int = 0
     caller: Hashable = field(default_factory=caller)
+    is_over: bool = False
 
     def __post_init__(self) -> None:
         self.latest_event = self.timeline.latest
@@ -82,6 +84,7 @@ class Operation:
 
     def end(self, error: BaseException | None) -> None:
         """Tell how the call ended; of one that fails there is always a span."""
+        self.is_over = True
         span = self.span or (self._start() if error else None)
         if span is None:
             return
@@ -137,7 +140,7 @@ _latest: ContextVar[Operation | None] = ContextVar("otel_mongo_apm_operation", d
 def operation_in_progress() -> Operation | None:
     """The operation that this thread or task is making."""
     operation = _latest.get()
-    if operation is None or operation.caller != caller():
+    if operation is None or operation.is_over or operation.caller != caller():
         return None
     return operation
 

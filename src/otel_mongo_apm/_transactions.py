@@ -40,29 +40,32 @@ class Transaction:
         span: Its span.
         is_whole: Whether only the end of `with_transaction` ends it.
         process: The process that it is of; not of one that was forked from that.
+        is_over: Whether its span has ended.
     """
 
     span: Span
     is_whole: bool
     process: int = field(default_factory=os.getpid)
+    is_over: bool = False
 
     @property
     def context(self) -> Context:
         """The context of its operations, of a commit that is repeated after its end, too."""
         return set_span_in_context(self.span)
 
-    def end(self, error: BaseException | None) -> None:
+    @quietly_shielded
+    def end(self, error: BaseException | None = None) -> None:
         """Tell that it was committed or aborted; again and again, if need be."""
-        if self.process != os.getpid():
+        if self.is_over or self.process != os.getpid():
             return
+        self.is_over = True
         if error:
             self.span.set_status(StatusCode.ERROR, exception_failure(error).name)
-        if self.span.is_recording():
-            self.span.end()
+        self.span.end()
 
     def __del__(self) -> None:
         # Of a session that was lost without a word.
-        self.end(None)
+        self.end()
 
 
 _ENDS = frozenset({"commitTransaction", "abortTransaction"})
@@ -93,7 +96,7 @@ def _transaction(session: Any) -> Transaction | None:
 @quietly_shielded
 def _begin(session: Any, *, is_whole: bool = False) -> None:
     current = _transaction(session)
-    if current and current.is_whole and current.span.is_recording():
+    if current and current.is_whole and not current.is_over:
         return  # It is one of the attempts.
     vars(session).pop(_TRANSACTION, None)
     client = traced(session.client)
