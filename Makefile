@@ -26,7 +26,7 @@ test-newest: .venv/installed
 	$(BIN)/pytest --cov --cov-report=term
 
 test-oldest: .venv-oldest/installed
-	.venv-oldest/bin/pytest tests/unit tests/wire tests/integration -m 'not slow'
+	.venv-oldest/bin/pytest tests/unit tests/wire tests/integration tests/conformance -m 'not slow'
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -20,13 +20,14 @@ OPENTELEMETRY = ("oldest", "newest")
     ("pymongo", "motor"), [(each, motor) for each in PYMONGO for motor in MOTOR.get(each, ("",))]
 )
 def tests(session: nox.Session, pymongo: str, motor: str, opentelemetry: str) -> None:
-    """Run unit, wire and integration tests."""
+    """Run unit, wire, integration and conformance tests."""
     wanted = [_pinned("pymongo", pymongo), _pinned("motor", motor)]
     if opentelemetry == "oldest":
         wanted += _oldest_opentelemetry()
     session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
     session.run("python", "-m", "pip", "install", "--quiet", "--group", "test", ".", *wanted)
-    session.run("pytest", "tests/unit", "tests/wire", "tests/integration", *session.posargs)
+    tested = ("unit", "wire", "integration", "conformance")
+    session.run("pytest", *(f"tests/{each}" for each in tested), *session.posargs)
 
 
 def _pinned(distribution: str, version: str) -> str:

@@ -1,11 +1,14 @@
-"""What all tests share: an OpenTelemetry SDK in memory, and a clean slate."""
+"""What all tests share: an OpenTelemetry SDK in memory, a MongoDB, and a clean slate."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import local_mongodb
 import pytest
 from in_memory import InMemoryTelemetry
+from mongod import or_skip
 
 from otel_mongo_apm import MongoInstrumentor, _compat, _inflight, _operations, _pools, _settings
 
@@ -18,6 +21,16 @@ def telemetry() -> Iterator[InMemoryTelemetry]:
     telemetry = InMemoryTelemetry()
     yield telemetry
     telemetry.shutdown()
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri() -> Iterator[str]:
+    """A replica set of one, or the user's own."""
+    if uri := os.environ.get("MONGODB_URI"):
+        yield uri
+        return
+    with or_skip(), local_mongodb.replica_set() as servers:
+        yield servers.uri
 
 
 @pytest.fixture(autouse=True)

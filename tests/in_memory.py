@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import Metric
     from opentelemetry.sdk.trace import ReadableSpan, Span, Tracer
     from opentelemetry.sdk.trace.sampling import Sampler
 
@@ -92,14 +93,21 @@ class InMemoryTelemetry:
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.spans if span.name == name]
 
-    def metrics(self) -> dict[str, list[Point]]:
-        """What a collection finds now: the points of each metric, by its name."""
+    def collected(self) -> list[Metric]:
+        """What a collection finds now."""
         collected = self._reader.get_metrics_data()
-        return {
-            metric.name: [Point(dict(p.attributes), p) for p in metric.data.data_points]
+        return [
+            metric
             for resource in (collected.resource_metrics if collected else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
+        ]
+
+    def metrics(self) -> dict[str, list[Point]]:
+        """What a collection finds now: the points of each metric, by its name."""
+        return {
+            metric.name: [Point(dict(p.attributes), p) for p in metric.data.data_points]
+            for metric in self.collected()
         }
 
     def points(self, name: str) -> list[Point]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import local_mongodb
@@ -17,16 +16,6 @@ from otel_mongo_apm import MongoInstrumentor, event_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def mongodb_uri() -> Iterator[str]:
-    """A replica set of one, or the user's own."""
-    if uri := os.environ.get("MONGODB_URI"):
-        yield uri
-        return
-    with or_skip(), local_mongodb.replica_set() as servers:
-        yield servers.uri
 
 
 @pytest.fixture(scope="session")
