@@ -23,9 +23,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SHOWN = {"text", "json", "yaml", "promql"}
 SHELL = {"bash", "console"}
 # What sets up. These tests run in what it has set up; CI runs it all on a new machine.
-SET_UP = re.compile(
-    r"^(pip|make|git|nox|cd|docker|\.ci/run|\S*python3 -m venv)\b.*$", re.MULTILINE
-)
+SET_UP = re.compile(r"^(pip|make|git|nox|cd|docker|\.ci/run|\S*python3 -m venv)\b.*$", re.MULTILINE)
 
 # An application such as the documents speak of: it makes a client and calls it.
 APPLICATION = """
