@@ -9,6 +9,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,  # Its module tells type checkers to look away.
 )
 
+from ._configuration import Configuration
 from ._settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
     are made after `instrument()`. Those made before it, or while an earlier `instrument()` that
     was undone was in force, stay as they are; see `instrument_client`.
     """
+
+    # Of what a configuration file says, opentelemetry-configuration makes keywords with this.
+    configuration = Configuration
 
     _telemetry: Telemetry | None = None
     _undo: Sequence[Callable[[], None]] = ()

@@ -247,13 +247,14 @@ def _parsed_variables() -> Iterable[tuple[str, Any]]:
         try:
             yield name, parse(text)
         except (LookupError, TypeError, ValueError):
-            _warn_once(f"Ignoring {variable}={text!r}: accepted are {KINDS[name].accepted}.")
+            warn_once(f"Ignoring {variable}={text!r}: accepted are {KINDS[name].accepted}.")
 
 
 _warnings_given: set[str] = set()
 
 
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Warn of what is ignored; several instrumentations in one process are told once."""
     if message not in _warnings_given:
         _warnings_given.add(message)
         _logger.warning(message)

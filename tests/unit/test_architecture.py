@@ -31,7 +31,7 @@ LAYERS = (
     {"_instruments", "_cluster_state"},
     {"_observations", "_conventions", "_cluster_spans"},
     {"_descriptions", "_exclusions", "_waits", "_client_reference"},
-    {"_attributes", "_compat", "_cluster_log"},
+    {"_attributes", "_compat", "_cluster_log", "_configuration"},
     {
         "_callers",
         "_cursors",
