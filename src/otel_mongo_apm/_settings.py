@@ -203,7 +203,7 @@ class Settings:
             message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
             raise TypeError(message)
         given = {name: value for name, value in keywords.items() if value is not None}
-        return cls(**{**_without_alias(_from_environment()), **_without_alias(given)})
+        return cls(**{**_without_alias(from_environment()), **_without_alias(given)})
 
 
 # Every keyword and what it accepts: the fields, and an alias that is none.
@@ -234,7 +234,8 @@ def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _from_environment() -> dict[str, Any]:
+def from_environment() -> dict[str, Any]:
+    """What variables say, by the names of the keywords; of wrong ones is warned once."""
     return dict(_parsed_variables())
 
 
