@@ -49,5 +49,10 @@ def _read(kind: Kind, value: Any) -> Any:
 
 # Every setting that can be written down; None is as if it was not.
 Configuration = make_dataclass(
-    "Configuration", [(name, Any, None) for name in VARIABLES], bases=(_Lenient,), init=False
+    "Configuration",
+    [(name, Any, None) for name in VARIABLES],
+    bases=(_Lenient,),
+    init=False,
+    repr=False,  # It is made at import, for which each of these would be compiled.
+    eq=False,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,  # Its module tells type checkers to look away.
@@ -27,7 +27,7 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
     """
 
     # Of what a configuration file says, opentelemetry-configuration makes keywords with this.
-    configuration = Configuration
+    configuration: ClassVar[type[Any]] = Configuration
 
     _telemetry: Telemetry | None = None
     _undo: Sequence[Callable[[], None]] = ()
