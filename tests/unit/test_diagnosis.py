@@ -137,8 +137,8 @@ pymongo.MongoClient = Client
         (
             ANOTHER_CLIENT,
             [
-                "_EventListeners: clients that were made before cannot be instrumented",
-                "Client._topology: its cluster is not told of",
+                "clients that were made before cannot be instrumented",
+                "_topology: ",
             ],
         ),
     ],
@@ -159,10 +159,9 @@ sys.exit(main(["--json"]))
 
     assert (process.returncode, process.stderr) == (1, "")
     assert found["problems"] == found["hooks"]["missing"]
-    assert len(found["problems"]) == len(losses)
-    for loss, told in zip(losses, found["problems"], strict=True):
-        assert told.startswith(f"PyMongo {pymongo.version} lacks ")
-        assert told.endswith(f"{loss}.")
+    assert all(told.startswith("PyMongo") for told in found["problems"])
+    for loss in losses:
+        assert sum(loss in told for told in found["problems"]) == 1
 
 
 def test_sources(told, monkeypatch):
