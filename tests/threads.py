@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 THREADS = 64
 
 
-def at_once(work: Callable[[int], None]) -> None:
-    """Let each thread do some work, all beginning together."""
-    line = threading.Barrier(THREADS)
+def at_once(work: Callable[[int], None], number: int = THREADS) -> None:
+    """Let each of so many threads do some work, all beginning together."""
+    line = threading.Barrier(number)
 
-    def each(number: int) -> None:
+    def each(which: int) -> None:
         line.wait()
-        work(number)
+        work(which)
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(each, range(THREADS)))
+    with ThreadPoolExecutor(number) as threads:
+        list(threads.map(each, range(number)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,15 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_SYSTEM_NAME,
 )
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.exception_attributes import (
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+)
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from pymongo.errors import NotPrimaryError, OperationFailure
 
-from ._semconv import MONGODB, OTHER_ERROR
+from ._semconv import ADMIN, MONGODB, OTHER_ERROR
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -102,7 +108,12 @@ def collection_name(command_name: str, database: str, command: Mapping[str, Any]
         return _explained_collection(database, command.get("explain"))
     else:
         return None
-    if not isinstance(value, str) or database == "admin" or value.startswith("$cmd"):
+    return collection_in(database, value)
+
+
+def collection_in(database: str, value: object) -> str | None:
+    """The collection that a value names, if it names one: not ``1``, nor ``$cmd.aggregate``."""
+    if not isinstance(value, str) or database == ADMIN or value.startswith("$cmd"):
         return None
     return value
 
@@ -111,6 +122,15 @@ def _explained_collection(database: str, explained: object) -> str | None:
     if not isinstance(explained, Mapping):
         return None
     return collection_name(next(iter(explained), ""), database, explained)
+
+
+def summary(name: str, database: str, collection: str | None) -> str:
+    """What is done, and to what, as MongoDB's specification writes it.
+
+    >>> summary("find", "shop", "users"), summary("ping", "admin", None)
+    ('find shop.users', 'ping admin')
+    """
+    return f"{name} {database}" if collection is None else f"{name} {database}.{collection}"
 
 
 def is_speculative_authentication(command: Mapping[str, Any]) -> bool:
@@ -228,10 +248,36 @@ def exception_type(error: BaseException) -> str:
     >>> exception_type(TimeoutError())
     'TimeoutError'
     """
-    original = type(error.__cause__ or error)
-    if original.__module__ == "builtins":
-        return original.__qualname__
-    return f"{original.__module__}.{original.__qualname__}"
+    return _class_name(error.__cause__ or error)
+
+
+def _class_name(error: BaseException) -> str:
+    cls = type(error)
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+
+
+def exception_attributes(error: BaseException, message: str | None) -> Attributes:
+    """Describe an exception as MongoDB's specification has it.
+
+    Args:
+        error: The exception.
+        message: What is told instead of its own message, which may quote users' values.
+
+    >>> exception_attributes(ValueError("alice"), "ValueError")
+    {'exception.type': 'ValueError', 'exception.message': 'ValueError', 'exception.stacktrace': ...}
+    """
+    name = _class_name(error)
+    if message is None:
+        lines = traceback.format_exception(error)
+    else:
+        lines = [*traceback.format_tb(error.__traceback__), f"{name}\n"]
+    return {
+        EXCEPTION_TYPE: name,
+        EXCEPTION_MESSAGE: str(error) if message is None else message,
+        EXCEPTION_STACKTRACE: "".join(lines),
+    }
 
 
 def exception_failure(error: BaseException) -> Failure:

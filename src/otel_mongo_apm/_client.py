@@ -20,12 +20,16 @@ from ._selection import wrap_server_selection
 from ._settings import Settings
 from ._telemetry import Telemetry
 from ._timeline import Timeline
+from ._transactions import wrap_transactions
 from ._waits import Waits
+from ._wrapped_calls import wrap_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pymongo.monitoring import _EventListener
+
+    from ._wrapping import Undo
 
 LISTENERS = (CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
 
@@ -112,15 +116,26 @@ def event_listeners(**settings: Any) -> list[_EventListener]:
         ValueError: A keyword's value is not among those accepted.
     """
     telemetry = Telemetry(Settings.resolve(**settings))
-    keep_wrapped()
+    keep_wrapped(telemetry)
     return client_listeners(telemetry, ClientReference())
 
 
-@functools.cache
-def keep_wrapped() -> None:
+def keep_wrapped(telemetry: Telemetry) -> None:
     """Wrap what has no event, for good: nobody says when the last of the clients is gone."""
-    wrap_server_selection()
-    wrap_close()
+    _keep_wrapped(telemetry.traces_operations)
+
+
+@functools.cache
+def _keep_wrapped(traces_operations: bool) -> None:  # noqa: FBT001 - The cache's key.
+    wrap(traces_operations=traces_operations)
+
+
+def wrap(*, traces_operations: bool) -> list[Undo]:
+    """Wrap what has no event; return what undoes it."""
+    undos = [wrap_server_selection(), wrap_close()]
+    if traces_operations:
+        undos += [wrap_transactions(), wrap_calls()]
+    return undos
 
 
 def is_instrumented(listeners: Sequence[object]) -> bool:

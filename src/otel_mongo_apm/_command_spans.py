@@ -18,8 +18,10 @@ from ._shield import shielded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from opentelemetry.context import Context
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
+    from ._attributes import Attributes
     from ._client import ClientTelemetry
     from ._inflight import InFlightCommand
     from ._settings import Settings
@@ -49,13 +51,11 @@ class CommandSpans:
         signature = command.signature
         if signature.gate and not signature.gate(event):
             return
-        attributes = signature.attributes
-        if command.retry:
-            attributes = {**attributes, RETRY_COUNT: command.retry.count}
         command.span = span = self._telemetry.tracer.start_span(
             signature.span_name,
+            context=self._context(command, event),
             kind=SpanKind.CLIENT,
-            attributes=attributes,
+            attributes=self._attributes(command, event),
             links=tuple(_links(command)) if command.retry or command.cursor else (),
             start_time=start_time,
         )
@@ -93,6 +93,15 @@ class CommandSpans:
             span.set_status(StatusCode.ERROR, description)
         if self._timeline.latest != command.latest_event:
             self._tell_events(command)
+
+    def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:  # noqa: ARG002
+        """What the span is a part of; by default of whatever is current."""
+        return None
+
+    def _attributes(self, command: InFlightCommand, event: CommandStartedEvent) -> Attributes:  # noqa: ARG002
+        """What is known from the start."""
+        attributes = command.signature.attributes
+        return {**attributes, RETRY_COUNT: command.retry.count} if command.retry else attributes
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         """Set what costs too much to be set on a span that nobody sees."""

@@ -23,6 +23,7 @@ from ._compat import exception_in_hand
 from ._conventions import CommandSignatures
 from ._cursors import OpenCursor, OpenCursors
 from ._inflight import InFlightCommand
+from ._mongodb_spans import MongodbCommandSpans
 from ._shield import shielded_listener
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class CommandTelemetry(CommandListener):
         self._telemetry = client.telemetry
         self._instruments = client.telemetry.command_instruments
         self._timeline = client.timeline
-        self._spans = CommandSpans(client)
+        of_operations = client.telemetry.traces_operations
+        self._spans = MongodbCommandSpans(client) if of_operations else CommandSpans(client)
         self._signatures = CommandSignatures(client.telemetry.settings, client.client)
         self._cursors = OpenCursors()
         self.in_flight = client.in_flight

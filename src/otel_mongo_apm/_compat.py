@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Collection, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pymongo
 from pymongo.monitoring import CommandListener, ConnectionPoolListener, ServerHeartbeatListener
@@ -90,7 +90,7 @@ def change_listeners(client: Any, old: Collection[object], new: Collection[objec
     state = vars(vars(client).get("_event_listeners", _Nothing))
     names = {kind: f"_EventListeners__{name}_listeners" for kind, (name, _) in _KINDS.items()}
     if not all(isinstance(state.get(name), list) for name in names.values()):
-        _warn_of_loss("_EventListeners", "clients that were made before cannot be instrumented")
+        warn_of_loss("_EventListeners", "clients that were made before cannot be instrumented")
         return False
     for kind, (_, flag) in _KINDS.items():
         listeners = state[names[kind]]
@@ -129,7 +129,7 @@ def is_cancelled_check(error: BaseException) -> bool:
 def check(client: Any) -> None:
     """Warn if a client, now that it is made, lacks what is needed to see its cluster."""
     if "_topology" not in vars(client):
-        _warn_of_loss(f"{type(client).__name__}._topology", "its cluster is not told of")
+        warn_of_loss(f"{type(client).__name__}._topology", "its cluster is not told of")
 
 
 def topology_description(client: Any) -> TopologyDescription | None:
@@ -192,26 +192,52 @@ def exception_in_hand() -> BaseException | None:
 
 def topology_classes() -> Iterator[tuple[type[Any], bool]]:
     """Yield each class that selects servers, and whether it is an asynchronous one."""
-    if pymongo.version_tuple < (4, 9):
-        modules = {"pymongo.topology": False}
-    else:
-        modules = {"pymongo.synchronous.topology": False, "pymongo.asynchronous.topology": True}
-    for name, is_async in modules.items():
-        cls = getattr(_module(name), "Topology", None)
-        if _takes(getattr(cls, "select_server", None), "selector", "operation"):
-            yield cast("type[Any]", cls), is_async
+    for package, is_async in packages().items():
+        cls = class_named(f"{package}.topology", "Topology")
+        if cls and _takes(getattr(cls, "select_server", None), "selector", "operation"):
+            yield cls, is_async
         else:
-            _warn_of_loss(
-                f"{name}.Topology.select_server(selector, operation)",
+            warn_of_loss(
+                f"{package}.topology.Topology.select_server(selector, operation)",
                 "waits for a server have no spans",
             )
+
+
+def packages() -> dict[str, bool]:
+    """Where PyMongo keeps what connects, and whether it is asynchronous."""
+    if pymongo.version_tuple < (4, 9):
+        return {"pymongo": False}
+    return {"pymongo.synchronous": False, "pymongo.asynchronous": True}
+
+
+def class_named(module: str, name: str) -> type[Any] | None:
+    """A class of PyMongo's, if it is there."""
+    return getattr(_module(module), name, None)
+
+
+def session_classes() -> Iterator[tuple[type[Any], bool]]:
+    """Yield each class of sessions, and whether it is an asynchronous one."""
+    for package, is_async in packages().items():
+        name = "AsyncClientSession" if is_async else "ClientSession"
+        if cls := class_named(f"{package}.client_session", name):
+            yield cls, is_async
+
+
+def motor_session_class() -> type[Any] | None:
+    """Motor's class of sessions, if Motor is installed; it has a `with_transaction` of its own."""
+    return class_named("motor.core", "AgnosticClientSession")
+
+
+def driver_session(session: Any) -> Any:
+    """PyMongo's own session: itself, or what one of Motor's has inside."""
+    return vars(session).get("delegate", session)
 
 
 def listeners_of(topology: Any) -> list[Any]:
     """The listeners of a topology's client."""
     listeners = getattr(topology, "_listeners", None)
     if listeners is None:
-        _warn_of_loss("Topology._listeners", "waits for a server have no spans")
+        warn_of_loss("Topology._listeners", "waits for a server have no spans")
         return []
     return list(listeners.event_listeners())
 
@@ -232,5 +258,6 @@ def _takes(function: Any, *parameters: str) -> bool:
 
 
 @functools.cache  # To warn once.
-def _warn_of_loss(name: str, loss: str) -> None:
+def warn_of_loss(name: str, loss: str) -> None:
+    """Warn that PyMongo lacks something, and of what that costs."""
     _logger.warning("PyMongo %s lacks %s: %s.", pymongo.version, name, loss)

@@ -10,10 +10,14 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_COLLECTION_NAME,
     DB_NAMESPACE,
     DB_OPERATION_NAME,
+    DB_QUERY_SUMMARY,
 )
+from opentelemetry.semconv.attributes.network_attributes import NETWORK_TRANSPORT
+from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
 
-from ._attributes import BATCH_FIELDS, COLLECTION_COMMANDS, ServerAttributes
+from ._attributes import BATCH_FIELDS, COLLECTION_COMMANDS, ServerAttributes, summary
 from ._exclusions import gate
+from ._semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 if TYPE_CHECKING:
     from ._attributes import Address, Attributes
@@ -36,6 +40,7 @@ class CommandSignature:
 
     Args:
         address: The server's.
+        collection: The collection's name, if they are sent to one.
         span_name: The name of their spans.
         attributes: What `start_span` is given, so that samplers see it. Shared; do not mutate.
         metric_attributes: What measurements carry. Shared; do not mutate.
@@ -45,6 +50,7 @@ class CommandSignature:
     """
 
     address: Address
+    collection: str | None
     span_name: str
     attributes: Attributes
     metric_attributes: Attributes
@@ -54,7 +60,7 @@ class CommandSignature:
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
-    """Signatures under the ``semconv`` convention, each built when it is first met."""
+    """The signatures of one client's commands, each built when it is first met."""
 
     def __init__(self, settings: Settings, client: ClientReference) -> None:
         super().__init__()
@@ -78,10 +84,13 @@ class CommandSignatures(dict["Key", CommandSignature]):
         }
         if collection is not None:
             attributes[DB_COLLECTION_NAME] = collection
+        summarized = summary(command_name, database, collection)
+        is_mongodb = self._settings.span_convention == MONGODB
         return CommandSignature(
             address=address,
-            span_name=f"{command_name} {database if collection is None else collection}",
-            attributes=attributes,
+            collection=collection,
+            span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
+            attributes=_as_drivers_have_them(attributes, summarized) if is_mongodb else attributes,
             metric_attributes=self._metric_attributes(attributes),
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
@@ -95,6 +104,13 @@ class CommandSignatures(dict["Key", CommandSignature]):
         if not refused:
             return attributes
         return {name: value for name, value in attributes.items() if name not in refused}
+
+
+def _as_drivers_have_them(attributes: Attributes, summarized: str) -> Attributes:
+    own = {**attributes, DB_COMMAND_NAME: attributes[DB_OPERATION_NAME]}
+    del own[DB_OPERATION_NAME]
+    transport = TCP if SERVER_PORT in own else UNIX
+    return {**own, DB_QUERY_SUMMARY: summarized, NETWORK_TRANSPORT: transport}
 
 
 class _Names:

@@ -13,6 +13,7 @@ from ._attributes import (
     is_speculative_authentication,
 )
 from ._compat import is_background, is_traced_natively
+from ._semconv import MONGODB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,22 +36,25 @@ def gate(
     """What to ask before such a command gets a span; nothing to ask for most of them."""
     if (
         command_name in SENSITIVE_COMMANDS
-        or _is_excluded(settings, command_name, database, collection)
+        or is_excluded(settings, command_name, database, collection)
         or is_traced_natively(client())
     ):
         return _never
-    needs_parent = command_name in DRIVER_COMMANDS or settings.require_parent
+    # By MongoDB's own convention what the driver does by itself is an operation like others.
+    is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
+    needs_parent = is_by_itself or settings.require_parent
     if command_name in HELLO_COMMANDS:
         return _plain_within_a_trace if needs_parent else _plain
     return _within_a_trace if needs_parent else None
 
 
-def _is_excluded(
-    settings: Settings, command_name: str, database: str, collection: str | None
+def is_excluded(
+    settings: Settings, name: str, database: str | None, collection: str | None
 ) -> bool:
+    """Whether there are to be no spans of a command or an operation."""
     return (
         not settings.command_spans
-        or command_name in settings.exclude_commands
+        or name in settings.exclude_commands
         or database in settings.exclude_databases
         or not settings.exclude_collections.isdisjoint({collection, f"{database}.{collection}"})
     )
@@ -69,5 +73,10 @@ def _plain_within_a_trace(event: CommandStartedEvent) -> bool:
 
 
 def _within_a_trace(_: CommandStartedEvent) -> bool:
+    return is_within_a_trace()
+
+
+def is_within_a_trace() -> bool:
+    """Whether what happens now is part of what somebody traces."""
     # What PyMongo does in the background may run in a copy of some stranger's context.
     return not is_background() and trace.get_current_span().get_span_context().is_valid

@@ -38,7 +38,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
     if any(listener.of.telemetry.is_on for listener in ours):
         return
     telemetry = Telemetry(resolved)
-    keep_wrapped()
+    keep_wrapped(telemetry)
     listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
     if change_listeners(client, ours, listeners):
         _telemetries.add(telemetry)

@@ -45,17 +45,15 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
         """
         settings = Settings.resolve(**kwargs)
         # Here, since to import this package must not import PyMongo.
-        from ._closing import wrap_close  # noqa: PLC0415
+        from ._client import wrap  # noqa: PLC0415
         from ._conflicts import resolve_conflict  # noqa: PLC0415
         from ._construction import wrap_constructors  # noqa: PLC0415
-        from ._selection import wrap_server_selection  # noqa: PLC0415
         from ._telemetry import Telemetry  # noqa: PLC0415
 
         self._telemetry = Telemetry(settings)
         self._undo = [
             *wrap_constructors(self._telemetry),
-            wrap_server_selection(),
-            wrap_close(),
+            *wrap(traces_operations=self._telemetry.traces_operations),
         ]
         resolve_conflict(self._telemetry)
 

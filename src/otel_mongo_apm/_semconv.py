@@ -1,7 +1,7 @@
 """Names that opentelemetry-semantic-conventions lacks, or has only among its incubating ones.
 
-Sources: OpenTelemetry semantic conventions 1.44, ``db`` spans and ``db.client.*`` metrics; what
-begins with ``mongodb.`` is ours.
+Sources: OpenTelemetry semantic conventions 1.44, ``db`` spans and ``db.client.*`` metrics, and the
+OpenTelemetry specification of MongoDB's drivers; what begins with ``mongodb.`` is ours.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 # Values.
 MONGODB: Final = "mongodb"
 OTHER_ERROR: Final = "_OTHER"
+TCP: Final = "tcp"
+UNIX: Final = "unix"
+ADMIN: Final = "admin"
 IDLE: Final = "idle"
 USED: Final = "used"
 
 # Attributes.
 DB_RESPONSE_RETURNED_ROWS: Final = "db.response.returned_rows"
+DB_COMMAND_NAME: Final = "db.command.name"
+DB_OPERATION_SUMMARY: Final = "db.operation.summary"
+DB_MONGODB_CURSOR_ID: Final = "db.mongodb.cursor_id"
+DB_MONGODB_DRIVER_CONNECTION_ID: Final = "db.mongodb.driver_connection_id"
+DB_MONGODB_LSID: Final = "db.mongodb.lsid"
+DB_MONGODB_SERVER_CONNECTION_ID: Final = "db.mongodb.server_connection_id"
+DB_MONGODB_TXN_NUMBER: Final = "db.mongodb.txn_number"
 POOL_NAME: Final = "db.client.connection.pool.name"
 CONNECTION_STATE: Final = "db.client.connection.state"
 CONNECTION_CLOSE_REASON: Final = "mongodb.client.connection.close.reason"
@@ -40,6 +50,7 @@ SELECT_SERVER: Final = "select server"
 CHECK_OUT_CONNECTION: Final = "check out connection"
 TOPOLOGY_DISCOVERY: Final = "mongodb.topology.discovery"
 TOPOLOGY_OUTAGE: Final = "mongodb.topology.outage"
+TRANSACTION: Final = "transaction"
 
 # Events.
 CLIENT_TOPOLOGY_OPENED: Final = "mongodb.client.topology.opened"

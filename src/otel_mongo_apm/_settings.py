@@ -25,6 +25,8 @@ else:
 _logger = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "OTEL_PYTHON_MONGO_APM_"
+# What MongoDB's drivers read, under their own convention: 0 for no text, else its length.
+DRIVERS_QUERY_TEXT_VARIABLE = "OTEL_PYTHON_INSTRUMENTATION_MONGODB_QUERY_TEXT_MAX_LENGTH"
 
 T = TypeVar("T")
 
@@ -131,9 +133,13 @@ class Settings:
         request_hook: Called with each recording span and its `CommandStartedEvent`.
         response_hook: Called with each recording span and its `CommandSucceededEvent`.
         failed_hook: Called with each recording span and its `CommandFailedEvent`.
-        command_spans: Whether commands have spans.
+        span_convention: Whose names and attributes spans have: a span for each command, as
+            OpenTelemetry's semantic conventions have it, or as MongoDB's drivers do a span for
+            each operation, too, with those of its commands inside.
+        command_spans: Whether commands have spans; without them operations have none either.
         metrics: Whether anything is measured.
         query_text: Whether ``db.query.text`` is left out, has its values replaced, or is as sent.
+            Default: ``sanitized``, and under the convention ``mongodb`` ``off``.
         query_text_max_length: How long ``db.query.text`` may be, in characters.
         query_text_keys: Whether the keys of sanitized documents are kept or replaced too.
         error_messages: Whether a failed span's description is the server's message, which can
@@ -159,6 +165,9 @@ class Settings:
     request_hook: RequestHook | None = _setting(HOOK, None)
     response_hook: ResponseHook | None = _setting(HOOK, None)
     failed_hook: FailedHook | None = _setting(HOOK, None)
+    span_convention: Literal["semconv", "mongodb"] = _setting(
+        _choice("semconv", "mongodb"), "semconv"
+    )
     command_spans: bool = _setting(FLAG, default=True)
     metrics: bool = _setting(FLAG, default=True)
     query_text: Literal["off", "sanitized", "raw"] = _setting(
@@ -203,7 +212,10 @@ class Settings:
             message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
             raise TypeError(message)
         given = {name: value for name, value in keywords.items() if value is not None}
-        return cls(**{**_without_alias(from_environment()), **_without_alias(given)})
+        found = {**_without_alias(from_environment()), **_without_alias(given)}
+        if found.get("span_convention") == "mongodb":
+            found = {**as_drivers_do(), **found}
+        return cls(**found)
 
 
 # Every keyword and what it accepts: the fields, and an alias that is none.
@@ -232,6 +244,16 @@ def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
     ):
         values.setdefault("query_text", "raw")
     return values
+
+
+def as_drivers_do() -> dict[str, Any]:
+    """The text of commands as MongoDB's specification has it: none, or raw if it has a length."""
+    text = os.environ.get(DRIVERS_QUERY_TEXT_VARIABLE, "").strip() or "0"
+    if not text.isdecimal():
+        warn_once(f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}: {LENGTH.accepted}, or 0.")
+    elif length := int(text):
+        return {"query_text": "raw", "query_text_max_length": length}
+    return {"query_text": "off"}
 
 
 def from_environment() -> dict[str, Any]:

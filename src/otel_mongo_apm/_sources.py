@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ._configuration import Configuration
 from ._outcome import Outcome
 from ._secrets import without_credentials
-from ._settings import ENVIRONMENT_PREFIX, VARIABLES, Settings, from_environment
+from ._settings import (
+    DRIVERS_QUERY_TEXT_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    VARIABLES,
+    Settings,
+    as_drivers_do,
+    from_environment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,6 +76,7 @@ def settings(file: Mapping[str, Any]) -> Iterator[Setting]:
     """Yield every setting that can be written down, given what a file says."""
     resolved = Settings.resolve(**file)
     sources = {
+        **(_of_drivers() if resolved.span_convention == "mongodb" else {}),
         **{name: VARIABLES[given] for name, given in _given(from_environment())},
         **{name: _FILE for name, _ in _given(file)},
     }
@@ -83,6 +91,13 @@ def _given(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, name
         elif value and "query_text" not in values:
             yield "query_text", name
+
+
+def _of_drivers() -> dict[str, str]:
+    """What the variable of MongoDB's drivers says; not there it says no more than the default."""
+    if DRIVERS_QUERY_TEXT_VARIABLE not in os.environ:
+        return {}
+    return dict.fromkeys(as_drivers_do(), DRIVERS_QUERY_TEXT_VARIABLE)
 
 
 def unknown_variables() -> Iterator[str]:

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from ._instruments import instruments
-from ._semconv import SCHEMA_URL, SCOPE_NAME
+from ._semconv import MONGODB, SCHEMA_URL, SCOPE_NAME
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Telemetry:
         self.topology_instruments = self.command_instruments if settings.topology_metrics else None
         self.events_in_spans = settings.events in {"span", "both"}
         self.sees_cluster = bool(self.topology_instruments) or settings.events != "none"
+        self.traces_operations = settings.span_convention == MONGODB and settings.command_spans
         self.has_met_conflict = False
         # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
         self.is_on = True

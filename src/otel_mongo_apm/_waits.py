@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from ._attributes import server_attributes
 from ._compat import is_background
+from ._operations import operation_in_progress
 from ._semconv import CHECK_OUT_CONNECTION, MONGODB, POOL_NAME, SELECT_SERVER
 
 if TYPE_CHECKING:
@@ -79,8 +80,10 @@ class Waits:
             return
         end = time.time_ns()
         start = end - round(max(seconds, 0) * SECOND)
+        operation = operation_in_progress()
         span = self._telemetry.tracer.start_span(
             name,
+            context=operation.context if operation else None,
             # No command follows a wait that failed, so its span stands for the call.
             kind=SpanKind.CLIENT if failure else SpanKind.INTERNAL,
             attributes={**attributes, **failure.attributes} if failure else attributes,

@@ -29,12 +29,16 @@ LAYERS = (
     {"_instrumentor"},
     {"_construction", "_existing"},
     {"_client"},
-    {"_closing", "_selection"},
+    {"_closing", "_selection", "_wrapped_calls"},
+    {"_transactions"},
+    {"_traced_clients"},
     set(LISTENERS),
+    {"_mongodb_spans"},
     {"_telemetry", "_command_spans"},
     {"_instruments", "_cluster_state"},
     {"_observations", "_conventions", "_cluster_spans"},
     {"_descriptions", "_exclusions", "_waits", "_client_reference"},
+    {"_api_calls", "_operations"},
     {"_attributes", "_compat", "_cluster_log", "_configuration", "_memory"},
     {
         "_callers",
@@ -115,7 +119,7 @@ def private_names(tree):
     """Where a tree has names with an underscore that are not of `self`, or looks one up."""
     for node in ast.walk(tree):
         match node:
-            case ast.Attribute(value=ast.Name("self" | "cls")):
+            case ast.Attribute(value=ast.Name("self" | "cls") | ast.Call(func=ast.Name("super"))):
                 pass
             case ast.Attribute(attr=name) if PRIVATE.fullmatch(name):
                 yield node
@@ -130,9 +134,9 @@ def private_names(tree):
                 ]
 
 
-@in_all_modules("_compat")
+@in_all_modules("_api_calls", "_compat")
 def test_private_names(module):
-    """Only `_compat` touches what PyMongo keeps to itself."""
+    """Only `_compat`, and of operations `_api_calls`, touch what PyMongo keeps to itself."""
     assert places(module, private_names(at_run_time(module))) == []
 
 

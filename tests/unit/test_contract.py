@@ -23,7 +23,7 @@ PACKAGE = Path(otel_mongo_apm.__file__).parent
 TELEMETRY = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
-NAME = re.compile(r"`((?:db|error|mongodb|server)\.[a-z0-9_.]*[a-z0-9_])`")
+NAME = re.compile(r"`((?:db|error|exception|mongodb|network|server)\.[a-z0-9_.]*[a-z0-9_])`")
 
 
 def section(text, heading):
@@ -119,8 +119,9 @@ def test_spans():
     """The contract's tables have every span of a fixed name."""
     waits = tables(section(TELEMETRY, "## Wait spans"), "name", "covers")
     cluster = tables(section(TELEMETRY, "## Cluster spans"), "name", "begins")
+    transactions = tables(section(TELEMETRY, "### Transactions"), "name", "begins")
 
-    assert {plain(row[0]) for row in [*waits, *cluster]} == own_names()["Spans"]
+    assert {plain(row[0]) for row in [*waits, *cluster, *transactions]} == own_names()["Spans"]
 
 
 def test_events():

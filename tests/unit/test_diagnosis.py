@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from otel_mongo_apm import MongoInstrumentor, Settings, _installed, _trial
 from otel_mongo_apm._cli import main
 from otel_mongo_apm._secrets import WITHHELD, Secrets
+from otel_mongo_apm._settings import DRIVERS_QUERY_TEXT_VARIABLE
 from otel_mongo_apm._wrapping import replaced_methods
 
 OURS = 'file_format: "1.0"\ninstrumentation/development:\n  python:\n    mongo_apm: '
@@ -210,6 +211,25 @@ def test_the_alias(told, monkeypatch, variables, expected):
     value, name = expected
     source = f"OTEL_PYTHON_MONGO_APM_{name}" if name else "default"
     assert setting(found, "query_text") == (value, source)
+
+
+@pytest.mark.parametrize(
+    ("length", "convention", "text", "source"),
+    [
+        (None, "mongodb", "off", "default"),
+        ("99", "mongodb", "raw", DRIVERS_QUERY_TEXT_VARIABLE),
+        ("0", "mongodb", "off", DRIVERS_QUERY_TEXT_VARIABLE),
+        ("99", "semconv", "sanitized", "default"),
+    ],
+)
+def test_the_variable_of_drivers(told, monkeypatch, length, convention, text, source):
+    """Under the drivers' convention their own variable is a source, too."""
+    monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_SPAN_CONVENTION", convention)
+    if length:
+        monkeypatch.setenv(DRIVERS_QUERY_TEXT_VARIABLE, length)
+    _, found = told()
+
+    assert setting(found, "query_text") == (text, source)
 
 
 def test_wrong_variables(told, monkeypatch):

@@ -103,6 +103,22 @@ POINTS = [
     "set_span_in_context",
 ]
 
+# What operations ask for, and commands only of MongoDB's own convention.
+OPERATION_POINTS = [
+    "CommandStartedEvent.server_connection_id",
+    "get_current",
+]
+# What an operation's spans have to do with.
+CONCERNED = ("Command", "Span", "Tracer", "is_instrumentation", "set_span")
+BY_CONVENTION = [
+    *(("semconv", point) for point in POINTS),
+    *(
+        ("mongodb", point)
+        for point in [*OPERATION_POINTS, *POINTS]
+        if point in OPERATION_POINTS or point.startswith(CONCERNED)
+    ),
+]
+
 
 class FaultError(Exception):
     """What is raised."""
@@ -198,11 +214,17 @@ def open_spans(telemetry: InMemoryTelemetry) -> OpenSpans:
 
 
 @pytest.fixture
+def convention() -> str:
+    return "semconv"
+
+
+@pytest.fixture
 def instrumented(
     telemetry: InMemoryTelemetry,
     open_spans: OpenSpans,
     faults: Faults,
     monkeypatch: pytest.MonkeyPatch,
+    convention: str,
 ) -> None:
     """All clients, with everything on that can be."""
     # Else a client asks a server that it has lost no more often than twice a second.
@@ -215,6 +237,7 @@ def instrumented(
         error_messages=True,
         wait_span_threshold=0,
         pool_use_time=True,
+        span_convention=convention,
     )
 
 
@@ -328,7 +351,7 @@ def work_while_failing(
     return client
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("convention", "point"), BY_CONVENTION)
 def test_a_fault(instrumented, server, telemetry, faults, open_spans, caplog, capfd, point):
     """Whatever fails, the application gets what is its, and a log says so, once a minute.
 
@@ -348,12 +371,13 @@ def test_a_fault(instrumented, server, telemetry, faults, open_spans, caplog, ca
         assert open_spans.not_ended_once == []
 
 
+@pytest.mark.parametrize("convention", ["semconv", "mongodb"])
 def test_no_fault(instrumented, server, telemetry, faults, open_spans, caplog):
     """While nothing fails nothing is logged; what is asked is all among what can be let fail."""
     client = work_while_failing(server, telemetry, faults, "nothing")
 
     made_before = {"get_logger", "get_tracer"}
-    assert faults.asked.keys() <= {*POINTS, *made_before}
+    assert faults.asked.keys() <= {*POINTS, *OPERATION_POINTS, *made_before}
     assert [record for record in caplog.records if record.name == _shield.__name__] == []
     assert len(commands_of(client).in_flight) == 0
     assert open_spans.not_ended_once == []

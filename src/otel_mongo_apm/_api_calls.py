@@ -1,0 +1,363 @@
+"""What goes through PyMongo's private functions: which call of its API, and to what.
+
+Beside `_compat` the only room that knows private names of PyMongo's, those of its operations.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ._attributes import collection_in, collection_name
+from ._compat import class_named, packages, warn_of_loss
+from ._semconv import ADMIN
+
+if TYPE_CHECKING:
+    # The value of a function's parameter, by its name; none if it was not given.
+    Argument = Callable[[str], Any]
+
+
+@dataclass(slots=True)
+class ApiCall:
+    """One call of the driver's API.
+
+    Args:
+        name: The operation's, as MongoDB's specification calls it.
+        database: Its database; none if that is not known before its first command.
+        collection: Its collection, if it has one.
+        session: The explicit session that it is made in, if it is.
+    """
+
+    name: str
+    database: str | None = None
+    collection: str | None = None
+    session: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPoint:
+    """A function that calls of the API go through.
+
+    Args:
+        name: Its name.
+        parameters: Those that it must have.
+        call: From what it is a method of and its arguments to the call.
+        gives_connection: Whether it only gives a connection, with which the call is then made.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    call: Callable[[Any, Argument], ApiCall]
+    gives_connection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """A class that has such functions.
+
+    Args:
+        module: Where it is, in either of PyMongo's packages.
+        names: What it is called, synchronous and asynchronous.
+        client: From one of it to its client.
+        points: The functions.
+        is_optional: Whether there are versions of PyMongo without it.
+    """
+
+    module: str
+    names: tuple[str, str]
+    client: Callable[[Any], Any]
+    points: tuple[EntryPoint, ...]
+    is_optional: bool = False
+
+
+# By the method of the API, where PyMongo's own word for the operation does not tell.
+_BY_METHOD = {
+    "command": "runCommand",
+    "count_documents": "countDocuments",
+    "estimated_document_count": "estimatedDocumentCount",
+}
+_BY_OPERATION = {
+    "create": "createCollection",
+    "drop": "dropCollection",
+    "dropSearchIndexes": "dropSearchIndex",
+    "rename": "renameCollection",
+    "updateIndex": "updateSearchIndex",
+}
+# Runs a command, too, but one that goes to a collection.
+_CURSOR_COMMAND = "cursor_command"
+_BY_STAGE = {"$changeStream": "watch", "$listSearchIndexes": "listSearchIndexes"}
+_BULK_WRITES = ("insert", "update", "delete")
+# To run a command that gives no cursor is an operation of the database, whatever the command.
+_OF_DATABASES = frozenset({"listCollections", "runCommand"})
+# What stands between a method of the API and the function of the client that it calls.
+_IN_BETWEEN = frozenset({"_conn_for_writes", "_conn_for_reads", "csot_wrapper"})
+
+
+def _retried(_: Any, argument: Argument) -> ApiCall:
+    """Whatever is sent, and sent again if need be, by a function that knows what it is for."""
+    function, session = argument("func"), argument("session")
+    operation = _written(argument("operation"))
+    command = getattr(function, "__self__", None)
+    if command is not None and hasattr(command, "_pipeline"):
+        name = _BY_STAGE.get(_first_stage(command), operation)
+        return _call(name, {"self": command._target}, session)  # noqa: SLF001
+    method = function.__qualname__.partition(".<locals>")[0].rpartition(".")[2]
+    variables = _enclosed(function)
+    # Until 4.15 a commit, too, was said to be an abort.
+    return _made_by(method, variables.get("command_name", operation), variables, session)
+
+
+def _first_stage(aggregation: Any) -> str:
+    pipeline: Any = aggregation._pipeline  # noqa: SLF001
+    return next(iter(pipeline[0]), "") if pipeline and isinstance(pipeline[0], Mapping) else ""
+
+
+def _cursor(_: Any, argument: Argument) -> ApiCall:
+    """A query or a getMore."""
+    operation = argument("operation")
+    database = operation.db
+    collection = collection_in(database, operation.coll)
+    return ApiCall(_written(operation.name), database, collection, operation.session)
+
+
+def _connection(_: Any, argument: Argument) -> ApiCall:
+    """What a connection is asked for; only the caller knows."""
+    frame = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
+    while frame.f_back and (
+        not frame.f_globals.get("__name__", "").startswith("pymongo.")
+        or frame.f_code.co_name in _IN_BETWEEN
+    ):
+        frame = frame.f_back
+    operation = _written(argument("operation"))
+    return _made_by(frame.f_code.co_name, operation, frame.f_locals, argument("session"))
+
+
+def _bulk(bulk: Any, argument: Argument) -> ApiCall:
+    """Writes to one collection; if all are of one kind, by the name of that."""
+    kinds = {kind for kind, *_ in bulk.ops}
+    name = _BULK_WRITES[kinds.pop()] if len(kinds) == 1 else "bulkWrite"
+    return _call(name, {"self": bulk.collection}, argument("session"))
+
+
+def _client_bulk(_: Any, argument: Argument) -> ApiCall:
+    return ApiCall("bulkWrite", ADMIN, None, argument("session"))
+
+
+def _killed(_: Any, argument: Argument) -> ApiCall:
+    """The end of a cursor that has more to give."""
+    database, _, collection = getattr(argument("address"), "namespace", "").partition(".")
+    return ApiCall("killCursors", database or None, collection_in(database, collection or None))
+
+
+def _whole(name: str, named: str = "") -> Callable[[Any, Argument], ApiCall]:
+    """A method of the API that makes more than one call of the functions above."""
+
+    def call(owner: Any, argument: Argument) -> ApiCall:
+        variables = {"self": owner, "name": argument(named) if named else None}
+        return _call(name, variables, argument("session"))
+
+    return call
+
+
+def _made_by(method: str, operation: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
+    name = _BY_METHOD.get(method) or _BY_OPERATION.get(operation, operation)
+    call = _call(name, variables, session)
+    if method == _CURSOR_COMMAND:
+        call.name = "runCommand"
+    return call
+
+
+def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
+    """A call by what the functions that make it know: themselves, a name, a command."""
+    owner = variables.get("self")
+    database, collection = ADMIN, None
+    if isinstance(owner, _classes("collection", "Collection")):
+        database, collection = owner.database.name, owner.name
+    elif isinstance(owner, _classes("database", "Database")):
+        database, collection = owner.name, _given_collection(owner.name, variables)
+    elif name == "renameCollection":
+        database, _, collection = variables["cmd"][name].partition(".")
+    elif name == "dropDatabase":
+        database = _name_of(variables["name"])
+    if name in _OF_DATABASES:
+        collection = None
+    return ApiCall(name, database, collection_in(database, collection), session)
+
+
+def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None:
+    """The collection that a method of a database is given, by its name or in a command."""
+    if (name := variables.get("name")) is not None:  # A collection has no truth value.
+        return _name_of(name)
+    command = variables.get("command")
+    if isinstance(command, str):
+        command = {command: variables.get("value")}
+    if not command:
+        return None
+    return collection_name(next(iter(command)), database, command)
+
+
+def _name_of(given: Any) -> str:
+    return str(given if isinstance(given, str) else given.name)
+
+
+def _written(operation: object) -> str:
+    # An enumeration's member that is a string, too.
+    return str(getattr(operation, "value", operation))
+
+
+def _enclosed(function: Any) -> dict[str, Any]:
+    """The variables that a function has from the one that it was defined in."""
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+
+
+@cache
+def _classes(module: str, name: str) -> tuple[type[Any], ...]:
+    found = (
+        class_named(f"{package}.{module}", f"Async{name}" if is_async else name)
+        for package, is_async in packages().items()
+    )
+    return tuple(cls for cls in found if cls)
+
+
+ENTRANCES = (
+    Entrance(
+        "mongo_client",
+        ("MongoClient", "AsyncMongoClient"),
+        lambda client: client,
+        (
+            EntryPoint("_retry_internal", ("func", "session", "operation"), _retried),
+            EntryPoint("_run_operation", ("operation",), _cursor),
+            EntryPoint(
+                "_conn_for_writes", ("session", "operation"), _connection, gives_connection=True
+            ),
+            EntryPoint(
+                "_conn_for_reads", ("session", "operation"), _connection, gives_connection=True
+            ),
+            EntryPoint("_kill_cursors", ("address",), _killed),
+            EntryPoint("_kill_cursor_impl", ("address",), _killed),
+            EntryPoint(
+                "drop_database",
+                ("name_or_database", "session"),
+                _whole("dropDatabase", "name_or_database"),
+            ),
+        ),
+    ),
+    Entrance(
+        "database",
+        ("Database", "AsyncDatabase"),
+        lambda database: database.client,
+        (
+            EntryPoint(
+                "create_collection", ("name", "session"), _whole("createCollection", "name")
+            ),
+            EntryPoint(
+                "drop_collection",
+                ("name_or_collection", "session"),
+                _whole("dropCollection", "name_or_collection"),
+            ),
+            EntryPoint("list_collection_names", ("session",), _whole("listCollections")),
+        ),
+    ),
+    Entrance(
+        "collection",
+        ("Collection", "AsyncCollection"),
+        lambda collection: collection.database.client,
+        (
+            EntryPoint("index_information", ("session",), _whole("listIndexes")),
+            EntryPoint("options", ("session",), _whole("listCollections")),
+        ),
+    ),
+    Entrance(
+        "bulk",
+        ("_Bulk", "_AsyncBulk"),
+        lambda bulk: bulk.collection.database.client,
+        (EntryPoint("execute", ("session",), _bulk),),
+    ),
+    Entrance(
+        "client_bulk",
+        ("_ClientBulk", "_AsyncClientBulk"),
+        lambda bulk: bulk.client,
+        (EntryPoint("execute", ("session",), _client_bulk),),
+        is_optional=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEntryPoint:
+    """An entry point as this version of PyMongo has it.
+
+    Args:
+        cls: Its class.
+        is_async: Whether it is a coroutine function.
+        entrance: What is known of its class.
+        point: What is known of it.
+        positions: Where its parameters stand, by their names.
+    """
+
+    cls: type[Any]
+    is_async: bool
+    entrance: Entrance
+    point: EntryPoint
+    positions: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.point.name
+
+    @property
+    def gives_connection(self) -> bool:
+        """Whether it only gives a connection, with which the call is then made."""
+        return self.point.gives_connection
+
+    def client(self, owner: Any) -> Any:
+        """The client of what it is a method of."""
+        return self.entrance.client(owner)
+
+    def call(self, owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ApiCall:
+        """The call that it is made for."""
+
+        def argument(name: str) -> Any:
+            position = self.positions[name]
+            return args[position] if position < len(args) else kwargs.get(name)
+
+        return self.point.call(owner, argument)
+
+
+def found_entry_points() -> list[FoundEntryPoint]:
+    """All entry points; none, with a warning, if one is missing: half of them would confuse."""
+    found, missing = [], []
+    for package, is_async in packages().items():
+        for entrance in ENTRANCES:
+            module, name = f"{package}.{entrance.module}", entrance.names[is_async]
+            cls = class_named(module, name)
+            if cls is None and entrance.is_optional:
+                continue
+            for point in entrance.points:
+                positions = _positions(getattr(cls, point.name, None))
+                if cls and positions.keys() >= set(point.parameters):
+                    found.append(FoundEntryPoint(cls, is_async, entrance, point, positions))
+                else:
+                    missing.append(f"{module}.{name}.{point.name}({', '.join(point.parameters)})")
+    for each in missing:
+        warn_of_loss(each, "operations have no spans")
+    return [] if missing else found
+
+
+def _positions(method: Any) -> dict[str, int]:
+    if not callable(method):
+        return {}
+    names = list(inspect.signature(method).parameters)[1:]
+    return {name: position for position, name in enumerate(names)}
+
+
+def bound_session(client: Any) -> Any:
+    """The session that all calls of this thread or task are made in, since PyMongo 4.17."""
+    bound = getattr(type(client), "_get_bound_session", None)
+    return bound(client) if bound else None

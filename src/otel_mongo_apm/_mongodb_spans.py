@@ -1,0 +1,87 @@
+"""The spans of commands as MongoDB's drivers have them: inside of their operations' spans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bson.binary import UUID_SUBTYPE, Binary
+
+from ._attributes import exception_attributes
+from ._callers import NOBODYS_CONTEXT
+from ._command_spans import CommandSpans
+from ._compat import exception_in_hand, is_background
+from ._operations import operation_in_progress
+from ._semconv import (
+    DB_MONGODB_CURSOR_ID,
+    DB_MONGODB_DRIVER_CONNECTION_ID,
+    DB_MONGODB_LSID,
+    DB_MONGODB_SERVER_CONNECTION_ID,
+    DB_MONGODB_TXN_NUMBER,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from pymongo.monitoring import CommandStartedEvent, CommandSucceededEvent
+
+    from ._attributes import Attributes
+    from ._inflight import InFlightCommand
+
+
+class MongodbCommandSpans(CommandSpans):
+    """Starts and describes the spans of one client's commands, each in its operation's."""
+
+    def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
+        """Describe how a command ended that the server calls a success."""
+        cursor = event.reply.get("cursor")
+        # That of a cursor which has no more to give is 0; a getMore has told its own.
+        if isinstance(cursor, Mapping) and (cursor_id := cursor.get("id")):
+            _tell_cursor(command, cursor_id)
+        super().succeed(command, event)
+
+    def describe_end(self, command: InFlightCommand) -> None:
+        """Set what is known of a command once it has ended; on a span that is recording."""
+        super().describe_end(command)
+        if command.failure and (error := exception_in_hand()):
+            message = None if self._error_messages else command.failure.name
+            command.span.set_attributes(exception_attributes(error, message))
+
+    def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
+        operation = operation_in_progress()
+        if operation is None:  # PyMongo made the call by a way that is not known here.
+            return NOBODYS_CONTEXT if is_background() else None
+        operation.sends(event.database_name, command.signature.collection)
+        return operation.context
+
+    def _attributes(self, command: InFlightCommand, event: CommandStartedEvent) -> Attributes:
+        attributes = dict(super()._attributes(command, event))
+        if command.connection and command.connection[0] == event.connection_id:
+            attributes[DB_MONGODB_DRIVER_CONNECTION_ID] = command.connection[1]
+        if event.server_connection_id is not None:
+            attributes[DB_MONGODB_SERVER_CONNECTION_ID] = event.server_connection_id
+        return attributes
+
+    def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
+        document = event.command
+        if session_id := _session_id(document):
+            command.span.set_attribute(DB_MONGODB_LSID, session_id)
+        if (number := document.get("txnNumber")) is not None:
+            command.span.set_attribute(DB_MONGODB_TXN_NUMBER, number)
+        if event.command_name == "getMore":
+            _tell_cursor(command, document["getMore"])
+        super()._describe_start(command, event)
+
+
+def _tell_cursor(command: InFlightCommand, cursor_id: int) -> None:
+    if command.is_recording:
+        command.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)
+    if operation := operation_in_progress():
+        operation.has_cursor(cursor_id)
+
+
+def _session_id(document: Mapping[str, Any]) -> str | None:
+    session = document.get("lsid")
+    value = session.get("id") if isinstance(session, Mapping) else None
+    if not isinstance(value, Binary) or value.subtype != UUID_SUBTYPE:
+        return None
+    return str(value.as_uuid())
