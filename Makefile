@@ -9,7 +9,7 @@ help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
 	@echo 'make lint    run the linter and the formatter, as a check'
-	@echo 'make types   run the type checker'
+	@echo 'make types   run the type checkers: mypy and, where node is, pyright'
 	@echo 'make docs    build the documentation as a site, in site/'
 	@echo 'make soak    run everything at once for half an hour; lose nothing, leak nothing'
 	@echo 'make bench   measure what a command costs'
@@ -34,6 +34,8 @@ lint: .venv/installed
 
 types: .venv/installed
 	$(BIN)/mypy
+	@if command -v node >/dev/null; then $(BIN)/pyright --pythonpath $(BIN)/python; \
+	else echo 'No node here, so no pyright.'; fi
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

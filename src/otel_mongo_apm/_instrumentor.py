@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,  # Its module tells type checkers to look away.
 )
 
+from ._configuration import Configuration
 from ._settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
     are made after `instrument()`. Those made before it, or while an earlier `instrument()` that
     was undone was in force, stay as they are; see `instrument_client`.
     """
+
+    # Of what a configuration file says, opentelemetry-configuration makes keywords with this.
+    configuration: ClassVar[type[Any]] = Configuration
 
     _telemetry: Telemetry | None = None
     _undo: Sequence[Callable[[], None]] = ()

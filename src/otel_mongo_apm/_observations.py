@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from statistics import fmean
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -118,7 +117,7 @@ def round_trip_times(observed: Observed) -> Iterator[Observation]:
         if description.round_trip_time is not None:
             times[address].append(description.round_trip_time)
     for address, seconds in times.items():
-        yield Observation(fmean(seconds), server_attributes(address))
+        yield Observation(sum(seconds) / len(seconds), server_attributes(address))
 
 
 def topology_status(observed: Observed) -> Iterator[Observation]:

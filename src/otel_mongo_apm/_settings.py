@@ -212,9 +212,9 @@ class Settings:
             message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
             raise TypeError(message)
         given = {name: value for name, value in keywords.items() if value is not None}
-        found = {**_without_alias(_from_environment()), **_without_alias(given)}
+        found = {**_without_alias(from_environment()), **_without_alias(given)}
         if found.get("span_convention") == "mongodb":
-            found = {**_as_drivers_do(), **found}
+            found = {**as_drivers_do(), **found}
         return cls(**found)
 
 
@@ -246,17 +246,18 @@ def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _as_drivers_do() -> dict[str, Any]:
+def as_drivers_do() -> dict[str, Any]:
     """The text of commands as MongoDB's specification has it: none, or raw if it has a length."""
     text = os.environ.get(DRIVERS_QUERY_TEXT_VARIABLE, "").strip() or "0"
     if not text.isdecimal():
-        _warn_once(f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}: {LENGTH.accepted}, or 0.")
+        warn_once(f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}: {LENGTH.accepted}, or 0.")
     elif length := int(text):
         return {"query_text": "raw", "query_text_max_length": length}
     return {"query_text": "off"}
 
 
-def _from_environment() -> dict[str, Any]:
+def from_environment() -> dict[str, Any]:
+    """What variables say, by the names of the keywords; of wrong ones is warned once."""
     return dict(_parsed_variables())
 
 
@@ -269,13 +270,14 @@ def _parsed_variables() -> Iterable[tuple[str, Any]]:
         try:
             yield name, parse(text)
         except (LookupError, TypeError, ValueError):
-            _warn_once(f"Ignoring {variable}={text!r}: accepted are {KINDS[name].accepted}.")
+            warn_once(f"Ignoring {variable}={text!r}: accepted are {KINDS[name].accepted}.")
 
 
 _warnings_given: set[str] = set()
 
 
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Warn of what is ignored; several instrumentations in one process are told once."""
     if message not in _warnings_given:
         _warnings_given.add(message)
         _logger.warning(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,9 +13,19 @@ if TYPE_CHECKING:
     Wrap = Callable[[Callable[..., Any], Callable[[], bool]], Callable[..., Any]]
 
 
+_replaced: Counter[str] = Counter()
+
+
+def replaced_methods() -> list[str]:
+    """The full names of the methods that have a wrapper in their place."""
+    return sorted(+_replaced)
+
+
 def replace_method(cls: type[Any], name: str, wrap: Wrap) -> Undo:
     """Put a wrapper in a method's place; return what undoes it."""
     original = getattr(cls, name)
+    full_name = f"{cls.__module__}.{cls.__qualname__}.{name}"
+    _replaced[full_name] += 1
     is_in_force = True
     wrapper = wrap(original, lambda: is_in_force)
     setattr(cls, name, wrapper)
@@ -22,6 +33,7 @@ def replace_method(cls: type[Any], name: str, wrap: Wrap) -> Undo:
     def undo() -> None:
         nonlocal is_in_force
         is_in_force = False
+        _replaced[full_name] -= 1
         # Somebody may have wrapped the method after us; then ours stays, and does nothing.
         if getattr(cls, name) is wrapper:
             setattr(cls, name, original)

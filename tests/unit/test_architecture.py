@@ -21,6 +21,10 @@ LISTENERS = ("_commands", "_pools", "_cluster")
 
 # From the top down. A module imports only from layers below its own.
 LAYERS = (
+    {"__main__"},
+    {"_cli"},
+    {"_diagnosis", "_text"},
+    {"_hooks", "_sources", "_trial"},
     {"__init__"},
     {"_instrumentor"},
     {"_construction", "_existing"},
@@ -35,12 +39,15 @@ LAYERS = (
     {"_observations", "_conventions", "_cluster_spans"},
     {"_descriptions", "_exclusions", "_waits", "_client_reference"},
     {"_api_calls", "_operations"},
-    {"_attributes", "_compat", "_cluster_log"},
+    {"_attributes", "_compat", "_cluster_log", "_configuration", "_memory"},
     {
         "_callers",
         "_cursors",
         "_inflight",
+        "_installed",
+        "_outcome",
         "_query_text",
+        "_secrets",
         "_semconv",
         "_settings",
         "_shield",

@@ -1,0 +1,66 @@
+"""How a piece of work ended, and what was said of it, for those who report rather than raise."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+_LOGGERS = ("otel_mongo_apm", "opentelemetry", "pymongo")
+
+
+class Outcome:
+    """Keeps the exception of a block of code, which then does not leave the block.
+
+    >>> with Outcome() as outcome:
+    ...     int("one")
+    >>> type(outcome.error)
+    <class 'ValueError'>
+    """
+
+    error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+        return self.error is not None
+
+
+class Warnings(logging.Handler):
+    """Collects what is warned of, which is not logged meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._messages: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of a warning."""
+        self._messages.append((record.name, record.getMessage()))
+
+    def of(self, loggers: str) -> list[str]:
+        """What those loggers have warned of whose names begin so; each once."""
+        said = [message for name, message in self._messages if name.startswith(loggers)]
+        return list(dict.fromkeys(said))
+
+    def __enter__(self) -> Self:
+        self._propagated = {name: logging.getLogger(name).propagate for name in _LOGGERS}
+        for name in _LOGGERS:
+            logger = logging.getLogger(name)
+            logger.addHandler(self)
+            logger.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, propagate in self._propagated.items():
+            logger = logging.getLogger(name)
+            logger.removeHandler(self)
+            logger.propagate = propagate

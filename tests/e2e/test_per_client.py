@@ -1,0 +1,63 @@
+"""The example that instruments single clients, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import local_mongodb
+import pytest
+from console_exports import exported, is_cluster_span, spans
+from in_memory import WAITS
+from instrumented import DISABLED, instrumented_environment
+from mongod import or_skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "per_client.py"
+PYTHON = Path(sys.executable)
+
+
+@pytest.fixture(scope="module")
+def mongodb_uri() -> Iterator[str]:
+    if uri := os.environ.get("MONGODB_URI"):
+        yield uri
+        return
+    with or_skip(), local_mongodb.standalone() as mongod:
+        yield mongod.uri
+
+
+def test_per_client(mongodb_uri):
+    """Two of three clients are seen, as their settings have it; what came too late is said."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    inherited[DISABLED] = "mongo_apm"
+    process = subprocess.run(
+        [PYTHON.with_name("opentelemetry-instrument"), PYTHON, EXAMPLE],
+        env=instrumented_environment("per_client", mongodb_uri, inherited),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    printed = list(exported(process.stdout.splitlines()))
+    told = [span for span in spans(printed) if not is_cluster_span(span)]
+    texts = {
+        span["name"]: span["attributes"].get("db.query.text")
+        for span in told
+        if span["parent_id"] and span["name"] not in WAITS
+    }
+
+    assert process.returncode == 0
+    (warning,) = process.stderr.splitlines()
+    assert warning.startswith("This client was connected before it was instrumented:")
+    assert "1 order was taken, and nobody saw who deleted it." in printed
+    assert texts == {
+        "insert orders": (
+            '{"insert":"orders","ordered":"?","documents":[{"_id":"?","customer":"?"}]}'
+        ),
+        "aggregate orders": None,
+    }
