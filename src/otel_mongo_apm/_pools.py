@@ -192,8 +192,9 @@ class PoolTelemetry(ConnectionPoolListener):
         pool = self._pools[event.address]
         if instruments := self.telemetry.pool_instruments:
             instruments.pool_clears.add(1, pool.attributes, NOBODYS_CONTEXT)
-        self.cluster.look()
-        self.cluster.note(_pool_cleared(event.address, pool))
+        if self.telemetry.sees_cluster:
+            self.cluster.look()
+            self.cluster.note(_pool_cleared(event.address, pool))
 
     def pool_closed(self, event: PoolClosedEvent) -> None:
         """Observe a pool no longer; a client whose pools are all closed is closed itself."""
