@@ -69,10 +69,8 @@ class Observed:
 def connection_counts(observed: Observed) -> Iterator[Observation]:
     """Idle and used connections of each pool."""
     for pool in observed.pools():
-        used = len(pool.used)
-        idle = max(len(pool.connections) - used, 0)
-        yield Observation(idle, {**pool.attributes, CONNECTION_STATE: IDLE})
-        yield Observation(used, {**pool.attributes, CONNECTION_STATE: USED})
+        yield Observation(pool.idle, {**pool.attributes, CONNECTION_STATE: IDLE})
+        yield Observation(len(pool.used), {**pool.attributes, CONNECTION_STATE: USED})
 
 
 def connection_maxima(observed: Observed) -> Iterator[Observation]:
