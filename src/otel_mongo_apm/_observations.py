@@ -164,4 +164,5 @@ def _each_replica_set(found: Iterable[tuple[str | None, bool]]) -> Iterator[Obse
 
 def instances(observed: Observed) -> Iterator[Observation]:
     """How many clients there are that were not closed."""
-    yield Observation(sum(not cluster.is_closed for cluster in observed.clusters_even_closed()))
+    clusters = observed.clusters_even_closed()
+    yield Observation(sum(not (each.is_inherited or each.is_closed) for each in clusters))
