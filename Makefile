@@ -7,10 +7,11 @@ BIN := .venv/bin
 JAEGER ?= $(HOME)/go/bin/jaeger
 JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
 
-.PHONY: help demo jaeger-binary test test-newest test-oldest lint types docs bench soak clean
+.PHONY: help demo jaeger jaeger-binary test test-newest test-oldest lint types docs bench soak clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
+	@echo 'make jaeger  run a web shop through a failover, with its traces in a real Jaeger'
 	@echo 'make jaeger-binary  build that Jaeger; needs Go and some ten minutes, once'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
 	@echo 'make lint    run the linter and the formatter, as a check'
@@ -24,6 +25,9 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py
 	@if [ -z "$$MONGODB_URI" ]; then $(BIN)/python examples/failover; \
 	else echo 'The failover demo needs servers of its own; unset MONGODB_URI to see it.'; fi
+
+jaeger: .venv/installed
+	$(BIN)/python examples/jaeger/local.py
 
 jaeger-binary: $(JAEGER)
 
