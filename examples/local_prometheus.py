@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from console_exports import Period
 
-STEP = 0.5  # Seconds between two scrapes, and between two points of a series.
+STEP = 1.0  # Seconds between two scrapes, and between two points of a series.
 
 
 class PrometheusUnavailableError(RuntimeError):
@@ -91,7 +91,7 @@ def program_path(name: str) -> Path:
 
 @contextlib.contextmanager
 def prometheus(targets: Sequence[str], rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes the targets twice a second."""
+    """Run a Prometheus that scrapes the targets every second."""
     port = free_port()
     with workspace("prometheus") as directory:
         configuration = directory / "prometheus.json"  # Its YAML may be JSON.
@@ -108,13 +108,13 @@ def prometheus(targets: Sequence[str], rules: Sequence[Path] = ()) -> Iterator[P
 
 
 def _configuration(targets: Sequence[str], rules: Sequence[Path]) -> Mapping[str, Any]:
-    every = f"{round(STEP * 1000)}ms"
+    every = f"{STEP:g}s"
     job = {"job_name": "shop", "static_configs": [{"targets": list(targets)}]}
     return {
         "global": {
             "scrape_interval": every,
             "scrape_timeout": every,
-            "evaluation_interval": "1s",
+            "evaluation_interval": every,
         },
         "rule_files": [str(path.resolve()) for path in rules],
         "scrape_configs": [job],
