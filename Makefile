@@ -3,10 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-newest test-oldest lint types docs bench soak clean
+# Where `go install` puts programs, too.
+JAEGER ?= $(HOME)/go/bin/jaeger
+JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
+
+.PHONY: help demo jaeger jaeger-binary test test-newest test-oldest lint types docs bench soak clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
+	@echo 'make jaeger  run a web shop through a failover, with its traces in a real Jaeger'
+	@echo 'make jaeger-binary  build that Jaeger; needs Go and some ten minutes, once'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
 	@echo 'make lint    run the linter and the formatter, as a check'
 	@echo 'make types   run the type checkers: mypy and, where node is, pyright'
@@ -19,6 +25,17 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py
 	@if [ -z "$$MONGODB_URI" ]; then $(BIN)/python examples/failover; \
 	else echo 'The failover demo needs servers of its own; unset MONGODB_URI to see it.'; fi
+
+jaeger: .venv/installed
+	$(BIN)/python examples/jaeger/local.py
+
+jaeger-binary: $(JAEGER)
+
+# Not with `go install`, which wants no module whose go.mod replaces another.
+$(JAEGER):
+	mkdir -p $(@D)
+	module=$$(go mod download -json $(JAEGER_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	cd "$$module" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/jaeger
 
 test: test-newest test-oldest
 

@@ -20,6 +20,7 @@ from otel_mongo_apm._instruments import Instruments
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(otel_mongo_apm.__file__).parent
 TELEMETRY = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
+BACKENDS = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 NAME = re.compile(r"`((?:db|error|exception|mongodb|network|server)\.[a-z0-9_.]*[a-z0-9_])`")
@@ -147,6 +148,15 @@ def test_metrics_are_explained():
 
         assert names
         assert [row[0] for row in tables(text, "metric")] == names
+
+
+def test_metrics_in_prometheus():
+    """The table of names in Prometheus has every metric."""
+    meter = RecordingMeter()
+    Instruments(meter)
+    rows = tables(section(BACKENDS, "### Names"), "metric", "in Prometheus")
+
+    assert [plain(row[0]) for row in rows] == [name for name, _ in meter.made]
 
 
 def written(name, default):
