@@ -261,7 +261,9 @@ class Mongod:
         return self._says(LISTENING, said)
 
     def _says(self, text: str, said: int) -> bool:
-        return text in self.log.read_bytes()[said:].decode(errors="replace")
+        with self.log.open("rb") as log:
+            log.seek(said)  # It may have become long meanwhile.
+            return text in log.read().decode(errors="replace")
 
     def _failure(self, status: int) -> str:
         tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]

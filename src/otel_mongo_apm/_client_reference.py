@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from ._compat import clients_with
+from ._compat import check, clients_with
 
 
 class ClientReference:
@@ -27,4 +27,7 @@ class ClientReference:
     def _found(self) -> weakref.ReferenceType[Any] | None:
         clients = clients_with(lambda listener: getattr(listener, "client", None) is self)
         # If a set is shared, what one client knows must not be taken for what another does.
-        return weakref.ref(clients[0]) if len(clients) == 1 else None
+        if len(clients) != 1:
+            return None
+        check(clients[0])
+        return weakref.ref(clients[0])

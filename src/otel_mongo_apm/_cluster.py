@@ -17,7 +17,7 @@ from pymongo.monitoring import ServerHeartbeatListener
 
 from ._attributes import exception_failure, server_attributes
 from ._callers import NOBODYS_CONTEXT
-from ._compat import is_cancelled_check
+from ._compat import check_background, is_cancelled_check
 from ._descriptions import written
 from ._semconv import CLIENT_SERVER_HEARTBEAT_FAILED, HEARTBEAT_AWAITED
 from ._shield import shielded_listener
@@ -48,6 +48,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
     def started(self, event: ServerHeartbeatStartedEvent) -> None:  # noqa: ARG002
         """Look: a check of a server begins when the last one's result is known."""
         if self._telemetry.is_on:
+            check_background()
             self._cluster.open()
             self._cluster.tell()
 

@@ -62,10 +62,16 @@ class Cluster:
         self._log = log
         self._spans = spans
         self._instruments = instruments
-        self.start_anew()
+        # Whether it is in the child of a fork, where nobody has used the client yet.
+        self.is_inherited = False
+        self._know_nothing()
 
     def start_anew(self) -> None:
         """Know nothing; in the child of a fork, even a lock may be one that nobody releases."""
+        self.is_inherited = True
+        self._know_nothing()
+
+    def _know_nothing(self) -> None:
         self._looking = threading.Lock()
         self._telling = threading.Lock()
         self.description: TopologyDescription | None = None
@@ -126,6 +132,7 @@ class Cluster:
 
     def _open(self) -> None:
         self.is_open = True
+        self.is_inherited = False
         self.description, self.topology = None, Topology()
         now = self._opened_at = time.time_ns()
         self._untold.append(lambda: self._spans.opened(now))

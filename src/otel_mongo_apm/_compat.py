@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Collection, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import pymongo
+import pymongo.errors
 from pymongo.monitoring import CommandListener, ConnectionPoolListener, ServerHeartbeatListener
 
 from ._callers import current_task
@@ -19,19 +22,21 @@ from ._callers import current_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, ModuleType
-    from weakref import WeakValueDictionary
 
     from bson.objectid import ObjectId
     from pymongo.topology_description import TopologyDescription
 
 _logger = logging.getLogger(__name__)
 
-# Where PyMongo makes the client of mongocryptd: 4.7, 4.8; then since 4.9 sync and async.
-_ENCRYPTION_MODULES = frozenset(
-    {"pymongo.encryption", "pymongo.synchronous.encryption", "pymongo.asynchronous.encryption"}
+# Where PyMongo makes the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
+_ENCRYPTION_MODULES = (
+    ("pymongo.encryption",)
+    if pymongo.version_tuple < (4, 9)
+    else ("pymongo.synchronous.encryption", "pymongo.asynchronous.encryption")
 )
 # PyMongo's own threads and tasks: monitors, events, and the cursors to kill.
 _BACKGROUND_PREFIX = "pymongo_"
+_NO_WAITS = "waits for a server have no spans"
 
 
 def client_classes() -> Iterator[type[Any]]:
@@ -88,15 +93,23 @@ def change_listeners(client: Any, old: Collection[object], new: Collection[objec
     for each pool and, before 4.18, each monitor, when it makes them.
     """
     state = vars(vars(client).get("_event_listeners", _Nothing))
-    names = {kind: f"_EventListeners__{name}_listeners" for kind, (name, _) in _KINDS.items()}
-    if not all(isinstance(state.get(name), list) for name in names.values()):
-        warn_of_loss("_EventListeners", "clients that were made before cannot be instrumented")
+    names = {
+        kind: (f"_EventListeners__{name}_listeners", f"_EventListeners__enabled_for_{flag}")
+        for kind, (name, flag) in _KINDS.items()
+    }
+    if not all(
+        isinstance(state.get(listeners), list) and isinstance(state.get(flag), bool)
+        for listeners, flag in names.values()
+    ):
+        warn_of_loss(
+            "client._event_listeners", "clients that were made before cannot be instrumented"
+        )
         return False
-    for kind, (_, flag) in _KINDS.items():
-        listeners = state[names[kind]]
+    for kind, (name, flag) in names.items():
+        listeners = state[name]
         listeners[:] = [each for each in listeners if each not in old]
         listeners += [each for each in new if isinstance(each, kind)]
-        state[f"_EventListeners__enabled_for_{flag}"] = bool(listeners)
+        state[flag] = bool(listeners)
     return True
 
 
@@ -106,7 +119,10 @@ class _Nothing:
 
 def has_servers(client: Any) -> bool:
     """Whether a client has begun to connect."""
-    return bool(getattr(_topology(client), "_servers", None))
+    topology = _topology(client)
+    if topology is not None and not hasattr(topology, "_servers"):
+        warn_of_loss("Topology._servers", "it is not known whether a client has connected already")
+    return bool(getattr(topology, "_servers", None))
 
 
 def is_background() -> bool:
@@ -117,9 +133,23 @@ def is_background() -> bool:
     return task is not None and task.get_name().startswith(_BACKGROUND_PREFIX)
 
 
+def check_background() -> None:
+    """Warn if this, a thread or a task of PyMongo's own, is not known for one by its name."""
+    if not is_background():
+        warn_of_loss(
+            f"names that begin with {_BACKGROUND_PREFIX}",
+            "its own threads and tasks are taken for callers",
+        )
+
+
 def is_cancelled_check(error: BaseException) -> bool:
     """Whether a heartbeat did not fail but was cancelled, as when its client is closed."""
-    return type(error).__name__ == "_OperationCancelled"
+    cancelled = _operation_cancelled()
+    return cancelled is not None and isinstance(error, cancelled)
+
+
+def _operation_cancelled() -> type[BaseException] | None:
+    return getattr(pymongo.errors, "_OperationCancelled", None)
 
 
 # A client is never asked for what it may not have: it answers with a database, and while it is
@@ -127,9 +157,23 @@ def is_cancelled_check(error: BaseException) -> bool:
 
 
 def check(client: Any) -> None:
-    """Warn if a client, now that it is made, lacks what is needed to see its cluster."""
+    """Warn of what a client, now that it is made, lacks that will be looked for."""
+    if not all(map(_is_there, _ENCRYPTION_MODULES)):
+        warn_of_loss(
+            ", ".join(_ENCRYPTION_MODULES), "clients that encryption makes are instrumented, too"
+        )
+    if _operation_cancelled() is None:
+        warn_of_loss("_OperationCancelled", "heartbeats that are cancelled are told as failed")
     if "_topology" not in vars(client):
-        warn_of_loss(f"{type(client).__name__}._topology", "its cluster is not told of")
+        warn_of_loss("client._topology", "clusters are not told of")
+        return
+    topology = _topology(client)
+    if topology is None:  # Its SRV record was not looked up yet.
+        return
+    if not hasattr(topology, "_topology_id"):
+        warn_of_loss("Topology._topology_id", "topologies are told of without their IDs")
+    if not hasattr(topology, "_closed"):
+        warn_of_loss("Topology._closed", "clients that were closed may still be counted")
 
 
 def topology_description(client: Any) -> TopologyDescription | None:
@@ -164,9 +208,12 @@ def clients_with(is_it: Callable[[object], bool]) -> list[Any]:
     ]
 
 
-def _alive(clients: WeakValueDictionary[Any, Any] | None) -> Iterator[Any]:
+def _alive(clients: object) -> Iterator[Any]:
+    if not isinstance(clients, WeakValueDictionary):
+        warn_of_loss("MongoClient._clients", "listeners that were passed do not find their client")
+        return
     # The references are copied at once; others make and lose clients meanwhile.
-    for reference in clients.valuerefs() if clients is not None else ():
+    for reference in clients.valuerefs():
         client = reference()
         if client is not None:
             yield client
@@ -194,13 +241,12 @@ def topology_classes() -> Iterator[tuple[type[Any], bool]]:
     """Yield each class that selects servers, and whether it is an asynchronous one."""
     for package, is_async in packages().items():
         cls = class_named(f"{package}.topology", "Topology")
-        if cls and _takes(getattr(cls, "select_server", None), "selector", "operation"):
-            yield cls, is_async
+        if cls is None or not _takes(getattr(cls, "select_server", None), "selector", "operation"):
+            warn_of_loss("Topology.select_server(selector, operation)", _NO_WAITS)
+        elif not hasattr(cls, "description"):
+            warn_of_loss("Topology.description", _NO_WAITS)
         else:
-            warn_of_loss(
-                f"{package}.topology.Topology.select_server(selector, operation)",
-                "waits for a server have no spans",
-            )
+            yield cls, is_async
 
 
 def packages() -> dict[str, bool]:
@@ -235,9 +281,9 @@ def driver_session(session: Any) -> Any:
 
 def listeners_of(topology: Any) -> list[Any]:
     """The listeners of a topology's client."""
-    listeners = getattr(topology, "_listeners", None)
-    if listeners is None:
-        warn_of_loss("Topology._listeners", "waits for a server have no spans")
+    listeners: Any = getattr(topology, "_listeners", None)
+    if not _takes(getattr(type(listeners), "event_listeners", None), only=True):
+        warn_of_loss("Topology._listeners.event_listeners()", _NO_WAITS)
         return []
     return list(listeners.event_listeners())
 
@@ -249,12 +295,20 @@ def _module(name: str) -> ModuleType | None:
         return None
 
 
-def _takes(function: Any, *parameters: str) -> bool:
+@functools.cache
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False
+
+
+def _takes(function: Any, *parameters: str, only: bool = False) -> bool:
     """Whether a function is there and its first parameters, after `self`, are these."""
-    return (
-        callable(function)
-        and tuple(inspect.signature(function).parameters)[1:][: len(parameters)] == parameters
-    )
+    if not callable(function):
+        return False
+    taken = tuple(inspect.signature(function).parameters)[1:]
+    return (taken if only else taken[: len(parameters)]) == parameters
 
 
 @functools.cache  # To warn once.

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._client import LISTENERS, client_listeners, keep_wrapped
 from ._client_reference import ClientReference
-from ._compat import change_listeners, driver_client, has_servers
+from ._compat import change_listeners, check, driver_client, has_servers
 from ._settings import Settings
 from ._telemetry import Telemetry
 
@@ -40,6 +40,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
     telemetry = Telemetry(resolved)
     keep_wrapped(telemetry)
     listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
+    check(client)
     if change_listeners(client, ours, listeners):
         _telemetries.add(telemetry)
         if has_servers(client):

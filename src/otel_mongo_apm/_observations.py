@@ -68,10 +68,8 @@ class Observed:
 def connection_counts(observed: Observed) -> Iterator[Observation]:
     """Idle and used connections of each pool."""
     for pool in observed.pools():
-        used = len(pool.used)
-        idle = max(len(pool.connections) - used, 0)
-        yield Observation(idle, {**pool.attributes, CONNECTION_STATE: IDLE})
-        yield Observation(used, {**pool.attributes, CONNECTION_STATE: USED})
+        yield Observation(pool.idle, {**pool.attributes, CONNECTION_STATE: IDLE})
+        yield Observation(len(pool.used), {**pool.attributes, CONNECTION_STATE: USED})
 
 
 def connection_maxima(observed: Observed) -> Iterator[Observation]:
@@ -165,4 +163,5 @@ def _each_replica_set(found: Iterable[tuple[str | None, bool]]) -> Iterator[Obse
 
 def instances(observed: Observed) -> Iterator[Observation]:
     """How many clients there are that were not closed."""
-    yield Observation(sum(not cluster.is_closed for cluster in observed.clusters_even_closed()))
+    clusters = observed.clusters_even_closed()
+    yield Observation(sum(not (each.is_inherited or each.is_closed) for each in clusters))

@@ -13,7 +13,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolListener
 
 from ._attributes import Failure, exception_failure, server_attributes
-from ._callers import NOBODYS_CONTEXT, caller, is_over
+from ._callers import NOBODYS_CONTEXT, caller, current_task, is_over
 from ._compat import app_name, exception_in_hand
 from ._descriptions import written
 from ._inflight import checked_out
@@ -64,6 +64,7 @@ class Pool:
         min_size: How many it keeps.
         connections: The driver's IDs of those that are open.
         used: The IDs of those that are checked out, with the time of it if that is measured.
+        given_up: The IDs of those that were idle when the pool was cleared last.
         pending: The threads and tasks that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
     """
@@ -73,11 +74,31 @@ class Pool:
     min_size: int = 0
     connections: set[int] = field(default_factory=set)
     used: dict[int, float] = field(default_factory=dict)
+    given_up: set[int] = field(default_factory=set)
     pending: dict[Hashable, int | None] = field(default_factory=dict)
     is_closed: bool = False
 
     def __post_init__(self) -> None:
         self.attributes: Attributes = {POOL_NAME: self.name}
+
+    @property
+    def idle(self) -> int:
+        """How many connections are open that nobody uses."""
+        # The copy is atomic. What is given up may be in use for the last time.
+        return len(self.connections.difference(list(self.used)))
+
+    def give_up_idle(self) -> None:
+        """Count those connections no longer that are idle, whether or not they will be closed."""
+        self.given_up = self.connections.difference(list(self.used))
+        self.connections -= self.given_up
+
+    def close_connection(self, connection: int) -> bool:
+        """Count a connection no longer; whether it was one of the pool's."""
+        was_open = connection in self.connections or connection in self.given_up
+        self.connections.discard(connection)
+        self.given_up.discard(connection)
+        self.used.pop(connection, None)
+        return was_open
 
     def wait_for(self, waiting: Hashable) -> None:
         """Count a caller that asks for a connection."""
@@ -187,13 +208,18 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def pool_cleared(self, event: PoolClearedEvent) -> None:
         """Tell that connections were given up; it also shows at once what a server has become."""
+        pool = self._pools[event.address]
+        if event.service_id is None and current_task():
+            # If the task is cancelled before it has closed those that are idle, PyMongo forgets
+            # them. A thread may tell of it late, when some are new; but it is not cancelled.
+            pool.give_up_idle()
         if not self.telemetry.is_on:
             return
-        pool = self._pools[event.address]
         if instruments := self.telemetry.pool_instruments:
             instruments.pool_clears.add(1, pool.attributes, NOBODYS_CONTEXT)
-        self.cluster.look()
-        self.cluster.note(_pool_cleared(event.address, pool))
+        if self.telemetry.sees_cluster:
+            self.cluster.look()
+            self.cluster.note(_pool_cleared(event.address, pool))
 
     def pool_closed(self, event: PoolClosedEvent) -> None:
         """Observe a pool no longer; a client whose pools are all closed is closed itself."""
@@ -220,9 +246,7 @@ class PoolTelemetry(ConnectionPoolListener):
         if self._commands:
             self._commands.closed((event.address, event.connection_id))
         pool = self._pools[event.address]
-        was_open = event.connection_id in pool.connections
-        pool.connections.discard(event.connection_id)
-        pool.used.pop(event.connection_id, None)
+        was_open = pool.close_connection(event.connection_id)
         instruments = self.telemetry.pool_instruments
         if instruments and was_open and event.reason:
             reason = {**pool.attributes, CONNECTION_CLOSE_REASON: event.reason}

@@ -28,6 +28,7 @@ class _SelectionObserver:
 
     def __init__(self, pools: PoolTelemetry) -> None:
         self._telemetry = pools.telemetry
+        self._sees_cluster = pools.telemetry.sees_cluster
         self._cluster = pools.cluster
         self._waits = pools.waits
 
@@ -38,7 +39,7 @@ class _SelectionObserver:
         """Tell of a selection that was slow or failed, and look at what it may have shown."""
         if not self._telemetry.is_on:
             return
-        if error or topology.description is not self._cluster.description:
+        if self._sees_cluster and (error or topology.description is not self._cluster.description):
             self._cluster.open()  # A load-balanced client has no heartbeats that would.
             self._cluster.tell()
         if self._waits and (error or seconds >= self._waits.threshold):
@@ -53,7 +54,8 @@ def _observer(topology: Any) -> _SelectionObserver | None:
     if _OBSERVER not in attributes:
         listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
         ours = next(listeners, None)
-        attributes[_OBSERVER] = ours and _SelectionObserver(ours)
+        is_needed = ours and (ours.telemetry.sees_cluster or ours.waits)
+        attributes[_OBSERVER] = _SelectionObserver(ours) if ours and is_needed else None
     observer: _SelectionObserver | None = attributes[_OBSERVER]
     return observer
 

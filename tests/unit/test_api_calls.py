@@ -9,9 +9,11 @@ import pymongo
 import pytest
 from pymongo import MongoClient
 
-from otel_mongo_apm import MongoInstrumentor, _api_calls
+from otel_mongo_apm import _api_calls
 from otel_mongo_apm._api_calls import ENTRANCES, ApiCall, found_entry_points
 from otel_mongo_apm._compat import class_named, packages
+from otel_mongo_apm._wrapped_calls import _wrap_all
+from otel_mongo_apm._wrapping import Wrapping
 
 
 @pytest.fixture
@@ -55,8 +57,7 @@ def test_one_has_other_parameters(entrance, point, monkeypatch, caplog):
         pytest.skip("This PyMongo does not have it")
     monkeypatch.setattr(cls, point.name, lambda self, *_: None)
     for _ in range(2):
-        MongoInstrumentor().instrument(span_convention="mongodb")
-        MongoInstrumentor().uninstrument()
+        Wrapping(_wrap_all).begin()()
 
     (record,) = caplog.records
     assert record.levelno == logging.WARNING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 import weakref
 
 import pymongo.errors
@@ -55,6 +56,12 @@ class Cluster:
     def becomes(self, description):
         self.client.topology_description = description
         self.heartbeats.started(STARTED)
+
+
+@pytest.fixture(autouse=True)
+def _monitor(monkeypatch):
+    """Be one of PyMongo's monitors, which heartbeats come from."""
+    monkeypatch.setattr(threading.current_thread(), "name", "pymongo_server_monitor_thread")
 
 
 @pytest.fixture

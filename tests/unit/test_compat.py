@@ -148,7 +148,7 @@ def test_a_client_without_a_topology(caplog):
     _compat.check(ClientOfTomorrow())
 
     (record,) = caplog.records
-    assert "its cluster is not told of" in record.message
+    assert "lacks client._topology: clusters are not told of" in record.message
 
 
 def test_native_tracing(client):

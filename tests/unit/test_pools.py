@@ -335,6 +335,18 @@ def test_a_cleared_pool(driver, telemetry, caplog):
     ]
 
 
+def test_a_cleared_pool_that_nobody_is_told_of(telemetry):
+    """Without events and metrics of the cluster a cleared pool is counted, and nothing is kept."""
+    driver = Driver(telemetry, events="none", topology_metrics=False)
+    for _ in range(3):
+        driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
+
+    (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
+    assert clears.data.value == 3
+    assert driver.client.timeline.latest == 0
+    assert len(driver.client.cluster._untold) == 0
+
+
 def test_a_closed_pool(driver, telemetry):
     """A closed pool is observed no longer, whatever still comes back to it."""
     driver.connect(1)

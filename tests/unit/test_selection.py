@@ -86,6 +86,23 @@ def test_a_client_without_listeners(instrumented):
     assert instrumented.spans == ()
 
 
+@pytest.mark.parametrize("command_spans", [True, False])
+def test_a_cluster_that_nobody_wants_to_see(telemetry, command_spans):
+    """Without events and metrics of the cluster a selection does not look at it."""
+    settings = {"events": "none", "topology_metrics": False, "command_spans": command_spans}
+    listeners = event_listeners(**telemetry.providers, **settings)
+    with (
+        pymongo.MongoClient(URI, event_listeners=listeners) as client,
+        pytest.raises(pymongo.errors.ServerSelectionTimeoutError),
+    ):
+        select(client)
+
+    cluster = listeners[0].of.cluster
+    assert not cluster.is_open
+    assert cluster.description is None
+    assert len(telemetry.named("select server")) == command_spans
+
+
 @needs_async
 async def test_a_client_without_listeners_async(instrumented):
     """So is an AsyncMongoClient."""

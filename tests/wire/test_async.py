@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import bson
 import pymongo
@@ -10,7 +11,8 @@ import pytest
 from opentelemetry.trace import StatusCode
 from pymongo import CursorType
 from pymongo.errors import AutoReconnect, NetworkTimeout
-from scripted_server import found, more
+from pymongo.monitoring import ConnectionPoolListener
+from scripted_server import found, more, refused
 from versions import RETRY
 
 pytestmark = pytest.mark.skipif(
@@ -111,3 +113,50 @@ async def test_tasks_of_unequal_luck(users, server, telemetry, command_spans):
         for span in command_spans()
     }
     assert outcomes == {("request 0", None), ("request 1", "OSError")}
+
+
+class CancelsWhoClears(ConnectionPoolListener):
+    """Cancels the task that clears a pool, before it can close what it has taken out of it."""
+
+    def pool_cleared(self, event):
+        asyncio.current_task().cancel()
+
+    def ignore(self, event):
+        pass
+
+    pool_created = pool_ready = pool_closed = ignore
+    connection_created = connection_ready = connection_closed = ignore
+    connection_check_out_started = connection_check_out_failed = ignore
+    connection_checked_out = connection_checked_in = ignore
+
+
+async def test_cancelled_while_it_clears_the_pool(instrumented, server, telemetry):
+    """Connections that PyMongo has taken out of a pool, and then forgotten, are not counted."""
+    server.on("find", found())
+    server.hang("find", 0.2, times=4)
+    listeners = [CancelsWhoClears()]
+    async with pymongo.AsyncMongoClient(server.uri, event_listeners=listeners) as client:
+        users = client.shop.users
+        await asyncio.gather(*(users.find_one() for _ in range(4)))
+        before = connections(telemetry)
+        (pool,) = (each.pool for each in client._topology._servers.values())
+        forgotten = list(pool.conns)
+        server.on("find", refused(91))  # ShutdownInProgress
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(users.find_one())
+        found_after = connections(telemetry)
+        for each in forgotten:  # Else they stay open.
+            if inspect.isawaitable(closed := each.close_conn(None)):
+                await closed
+
+        assert before == {"idle": 4, "used": 0}
+        # Until 4.17 PyMongo forgets that of the task, too, and counts it as used ever after.
+        assert found_after == {"idle": len(pool.conns), "used": pool.active_sockets}
+        assert len(pool.conns) == 0
+
+
+def connections(telemetry):
+    return {
+        point.attributes["db.client.connection.state"]: point.data.value
+        for point in telemetry.points("db.client.connection.count")
+    }

@@ -1,0 +1,312 @@
+"""Each private name of PyMongo that we touch, changed: only what needs it is lost, and it is said.
+
+To touch a new one, add what happens without it to `CASES`; until then a test fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pymongo
+import pytest
+from pymongo_of_tomorrow import moved, renamed
+
+from otel_mongo_apm import _compat
+
+if TYPE_CHECKING:
+    from pymongo_of_tomorrow import Change
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+TESTS = Path(__file__).parents[1]
+# The clients of the program, by how they come to be instrumented.
+ALL = ("sync", "async", "passed", "existing")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A private name that is changed.
+
+    Args:
+        name: As `_compat` has it.
+        changes: To PyMongo's source.
+        warning: What names it, and says what is lost without it.
+        lost: What is told no more, of which client.
+        told: What is told instead.
+        gone: Modules that have moved.
+    """
+
+    name: str
+    changes: tuple[Change, ...]
+    warning: str
+    lost: dict[str, set[str]] = field(default_factory=dict)
+    told: dict[str, set[str]] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+
+
+WAITS = {kind: {"select server"} for kind in ALL}
+SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
+LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
+EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+IDS = {kind: {"topology ID"} for kind in ALL}
+ALL_OF_EXISTING = {"existing": {"find users", "select server"}}
+
+
+CLIENTS = 4 if pymongo.version_tuple >= (4, 11) else 3
+# How many of them are counted in the end.
+OPEN = "clients that are not closed"
+
+CASES = [
+    Case("topology", (moved("topology"),), SELECTION, WAITS, gone=("topology",)),
+    Case("Topology", (renamed("Topology"),), SELECTION, WAITS),
+    Case("select_server", (renamed("select_server"),), SELECTION, WAITS),
+    Case("select_server", (renamed("selector", "topology"),), SELECTION, WAITS),
+    Case(
+        "description",
+        (renamed("description"),),
+        "Topology.description: waits for a server have no spans",
+        WAITS,
+    ),
+    Case("_listeners", (renamed("_listeners"),), LISTENERS, WAITS),
+    Case(
+        "event_listeners",
+        (
+            ("monitoring", r"def event_listeners\(", "def listeners("),
+            (
+                "client_options",
+                r"_event_listeners\.event_listeners\(",
+                "_event_listeners.listeners(",
+            ),
+        ),
+        LISTENERS,
+        WAITS,
+    ),
+    Case(
+        "event_listeners",
+        (
+            ("monitoring", r"def event_listeners\(self", "def event_listeners(self, kind"),
+            ("client_options", r"_event_listeners\.event_listeners\(", r"\g<0>None"),
+        ),
+        LISTENERS,
+        WAITS,
+    ),
+    Case(
+        "_topology",
+        (renamed("_topology"),),
+        "client._topology: clusters are not told of",
+        {**IDS, OPEN: {"0"}},
+        {OPEN: {str(CLIENTS)}},
+    ),
+    Case(
+        "_topology_id",
+        (renamed("_topology_id"),),
+        "Topology._topology_id: topologies are told of without their IDs",
+        IDS,
+    ),
+    Case(
+        "_closed",
+        (renamed("_closed"),),
+        "Topology._closed: clients that were closed may still be counted",
+        {OPEN: {"0"}},
+        {OPEN: {str(CLIENTS)}},
+    ),
+    Case(
+        "_servers",
+        (renamed("_servers"),),
+        "Topology._servers: it is not known whether a client has connected already",
+    ),
+    Case(
+        "_clients",
+        (renamed("_clients"),),
+        "MongoClient._clients: listeners that were passed do not find their client",
+        {"passed": {"mongodb.topology.discovery", "topology ID"}, OPEN: {"0"}},
+        {OPEN: {"1"}},
+    ),
+    Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, ALL_OF_EXISTING),
+    Case(
+        "_EventListeners__",
+        (("monitoring", r"__(\w+)_listeners\b", r"__\1_list"),),
+        EXISTING,
+        ALL_OF_EXISTING,
+    ),
+    Case(
+        "_EventListeners__enabled_for_",
+        (("monitoring", "__enabled_for_", "__has_"),),
+        EXISTING,
+        ALL_OF_EXISTING,
+    ),
+    Case(
+        "_OperationCancelled",
+        (renamed("_OperationCancelled"),),
+        "_OperationCancelled: heartbeats that are cancelled are told as failed",
+    ),
+    Case(
+        "pymongo_",
+        (("", r'"pymongo_(?=\w+_(?:thread|task)")', '"driver_'),),
+        "names that begin with pymongo_: its own threads and tasks are taken for callers",
+    ),
+    Case(
+        "encryption",
+        (moved("encryption"),),
+        "encryption: clients that encryption makes are instrumented, too",
+        gone=("encryption",),
+    ),
+]
+
+
+PROGRAM = """
+import asyncio, json, logging, sys, warnings
+sys.path.insert(0, sys.argv[1])
+import pymongo_of_tomorrow as tomorrow
+uri, (changes, gone) = sys.argv[2], json.loads(sys.argv[3])
+tomorrow.rewrite(changes, gone)
+
+import pymongo
+from in_memory import InMemoryTelemetry
+from otel_mongo_apm import MongoInstrumentor, event_listeners, instrument_client
+
+class Heard(logging.Handler):
+    def emit(self, record):
+        if record.name != "otel_mongo_apm.cluster":
+            said.append(record.getMessage())
+
+said, told, clients = [], {}, []
+logging.getLogger("otel_mongo_apm").addHandler(Heard(logging.WARNING))
+telemetry = InMemoryTelemetry()
+settings = {**telemetry.providers, "wait_span_threshold": 0}
+
+def note(kind, client):
+    spans = telemetry.spans
+    events = [event for span in spans for event in span.events]
+    told[kind] = sorted(
+        {span.name for span in spans}
+        | {"topology ID" for event in events if "mongodb.client.topology.id" in event.attributes}
+    )
+    clients.append(client)  # So that it can be counted in the end.
+    telemetry.forget()
+
+def use(kind, client):
+    with client:
+        client.shop.users.find_one()
+    note(kind, client)
+
+async def use_async(kind):
+    async with pymongo.AsyncMongoClient(uri) as client:
+        await client.shop.users.find_one()
+    note(kind, client)
+
+existing = pymongo.MongoClient(uri)
+existing.shop.users.find_one()
+instrument_client(existing, **settings)
+use("existing", existing)
+own = event_listeners(**settings)
+use("passed", pymongo.MongoClient(uri, event_listeners=own, connect=False))
+MongoInstrumentor().instrument(**settings)
+use("sync", pymongo.MongoClient(uri, connect=False))
+if pymongo.version_tuple >= (4, 11):
+    asyncio.run(use_async("async"))
+# When its next heartbeat comes, which may be in ten seconds, its cluster is told of, too.
+told["existing"] = sorted({"find users", "select server"} & {*told["existing"]})
+points = telemetry.points("mongodb.client.instances")
+told["clients that are not closed"] = [str(sum(point.data.value for point in points))]
+print(json.dumps({"told": told, "said": said, "made": tomorrow.made}))
+"""
+
+
+def run(uri, changes=(), gone=()):
+    """Let clients of all kinds work with PyMongo as it was changed; return what was told."""
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, TESTS, uri, json.dumps([changes, gone])],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert process.stderr == ""
+    assert process.returncode == 0
+    return json.loads(process.stdout)
+
+
+@pytest.fixture(scope="module")
+def today(mongodb_uri):
+    """What is told with PyMongo as it is."""
+    return run(mongodb_uri)
+
+
+def test_today(today):
+    """With PyMongo as it is nothing is lost."""
+    everything = {"find users", "select server", "check out connection"}
+    everything |= {"mongodb.topology.discovery", "topology ID"}
+
+    told = {kind: set(names) for kind, names in today["told"].items()}
+    assert len(told) == CLIENTS + 1
+    assert told.pop("existing") == {"find users", "select server"}
+    assert told.pop(OPEN) == {"0"}
+    assert told == dict.fromkeys(told, everything)
+    assert [line for line in today["said"] if "lacks" in line] == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.name}-{n}" for n, case in enumerate(CASES)])
+def test_tomorrow(mongodb_uri, today, case):
+    """Where one name is another, one warning says what is lost; all else is as it was."""
+    tomorrow = run(mongodb_uri, case.changes, case.gone)
+
+    assert all(tomorrow["made"].values())
+    assert len(tomorrow["made"]) == len(case.changes)
+    (warning,) = set(tomorrow["said"]) - set(today["said"])
+    assert tomorrow["said"].count(warning) == 1
+    assert warning.startswith(f"PyMongo {pymongo.version} lacks ")
+    assert warning.endswith(f"{case.warning}.")
+    assert {kind: set(names) for kind, names in tomorrow["told"].items()} == {
+        kind: set(names) - case.lost.get(kind, set()) | case.told.get(kind, set())
+        for kind, names in today["told"].items()
+    }
+
+
+# What `_compat` looks up that is not PyMongo's: a Motor client's, or one's that is yet to come;
+# and where PyMongo has its public classes.
+PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
+PUBLIC |= {"core", "AgnosticClientSession"}
+LOOKUPS = {"get", "getattr", "hasattr"}
+PRIVATE = re.compile(r"_[A-Za-z]\w*|pymongo_|pymongo\.\w[\w.]*")
+
+
+def last_part(argument):
+    """The constant that a text ends with, if it does."""
+    if isinstance(argument, ast.JoinedStr):
+        argument = argument.values[-1]
+    return argument if isinstance(argument, ast.Constant) else None
+
+
+def names_of_compat():
+    """Whatever `_compat` touches of PyMongo that is private, or a part of what is private."""
+    for node in ast.walk(ast.parse(Path(_compat.__file__).read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name)) if name in LOOKUPS:
+                texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+                yield from [text for text in texts if isinstance(text, str)][:1]
+            case ast.Call(func=ast.Name("class_named"), args=arguments):
+                texts = [each.value for each in map(last_part, arguments) if each]
+                yield from [text.rpartition(".")[2] for text in texts]
+            case ast.Constant(value=str(text)) if PRIVATE.fullmatch(text):
+                yield text.rpartition(".")[2]
+            case ast.Attribute(value=ast.Name("sys")):
+                pass  # Python's.
+            case ast.Attribute(attr=name) if PRIVATE.fullmatch(name):
+                yield name
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("pymongo"):
+                yield from [each.name for each in names if PRIVATE.fullmatch(each.name)]
+
+
+def test_every_name():
+    """Each private name that `_compat` touches is changed in one of the cases."""
+    names = {name for name in names_of_compat() if not name.startswith("__")}
+
+    assert names - PUBLIC == {case.name for case in CASES}
