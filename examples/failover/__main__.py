@@ -2,10 +2,13 @@
 
 It starts a replica set of three, and an application that knows nothing of all this. Traces and
 metrics also go to `$OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set.
+
+    python examples/failover [--svg FILE]    # A picture of the traces, such as the README has.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import threading
@@ -20,6 +23,7 @@ from gauges import WRITABLE, gauges_table, writable_strip
 from instrumented import InstrumentedProgram, exporters, instrumented_environment
 from local_mongodb import DISTRIBUTION, MongoDBUnavailableError, ReplicaSet, replica_set
 from phases import Deeds, phases
+from picture import save_picture
 from rich.padding import Padding
 from served import SLOW, requests, requests_table, slow_requests
 from terminal import heading, wide_console
@@ -100,8 +104,7 @@ def story(printed: list[Exported], deeds: Deeds) -> Iterator[RenderableType]:
     yield heading("Timeline")
     yield timeline(printed, deeds)
     yield heading("Cluster spans", NAMES_NOTE)
-    for tree in traces([span for span in spans(printed) if is_cluster_span(span)]):
-        yield from ("", tree)
+    yield from cluster_traces(printed)
     yield heading("Requests", "before, partly during, and after the outage")
     yield requests_table(served, parts)
     yield heading("Slow requests", f"of {SLOW:g} s or more")
@@ -113,8 +116,25 @@ def story(printed: list[Exported], deeds: Deeds) -> Iterator[RenderableType]:
     yield Padding(writable_strip(printed, parts), (0, 0, 0, 2))
 
 
+def cluster_traces(printed: list[Exported]) -> Iterator[RenderableType]:
+    """Draw the traces of the cluster."""
+    for tree in traces([span for span in spans(printed) if is_cluster_span(span)]):
+        yield from ("", tree)
+
+
+def traces_of_the_outage(printed: list[Exported], deeds: Deeds) -> Iterator[RenderableType]:
+    """Draw the outage as the cluster's trace tells it, and a request that it held up."""
+    *_, outage = cluster_traces(printed)
+    yield outage
+    yield ""
+    yield from list(slow_requests(requests(printed), deeds))[:2]
+
+
 def main() -> int:
     """Run the demonstration; return the application's exit status."""
+    arguments = argparse.ArgumentParser(description="Kill a primary, and see it in telemetry.")
+    arguments.add_argument("--svg", type=Path, help="write a picture of the traces")
+    picture: Path | None = arguments.parse_args().svg
     if os.environ.get("MONGODB_URI"):
         print(NOTHING_TO_KILL, file=sys.stderr)
         return 1
@@ -127,6 +147,8 @@ def main() -> int:
         return 1
     for part in story(printed, deeds):
         console.print(part)
+    if picture:
+        save_picture(traces_of_the_outage(printed, deeds), picture, "A primary is killed")
     return status
 
 
