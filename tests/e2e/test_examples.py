@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 from mongod import need_mongod
@@ -27,7 +28,7 @@ SETTINGS = ("OTEL_", "COLUMNS", "FORCE_COLOR", "TTY_")
 
 def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
-    if arguments[-1] == FAILOVER:
+    if FAILOVER in arguments:
         inherited.pop("MONGODB_URI", None)
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -46,9 +47,14 @@ def quickstart() -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def failover() -> subprocess.CompletedProcess[str]:
+def picture(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("failover") / "picture.svg"
+
+
+@pytest.fixture(scope="module")
+def failover(picture) -> subprocess.CompletedProcess[str]:
     need_mongod()
-    return run(FAILOVER)
+    return run(FAILOVER, "--svg", str(picture))
 
 
 @pytest.fixture
@@ -107,6 +113,16 @@ def test_quickstart_order(quickstart):
 def test_failover_ends_well(failover):
     """The failover's demonstration succeeds, and complains of nothing."""
     assert (failover.returncode, failover.stderr) == (0, "")
+
+
+def test_failover_picture(failover, picture):
+    """It draws the outage, and fetches nothing from elsewhere."""
+    drawn = ET.parse(picture)
+
+    text = " ".join("".join(drawn.getroot().itertext()).split())
+    assert "mongodb.topology.outage" in text
+    assert "take" in text
+    assert "url(http" not in picture.read_text(encoding="utf-8")
 
 
 def test_failover_timeline(failover):
