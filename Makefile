@@ -58,7 +58,7 @@ docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 soak: .venv/installed
-	$(BIN)/python tests/soak/soak.py --minutes 30 --workers 16
+	PYTHONMALLOC=malloc $(BIN)/python tests/soak/soak.py --minutes 30 --workers 16
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/listener.py

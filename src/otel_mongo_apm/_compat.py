@@ -30,9 +30,9 @@ _logger = logging.getLogger(__name__)
 
 # Where PyMongo makes the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
 _ENCRYPTION_MODULES = (
-    ("pymongo.encryption",)
-    if pymongo.version_tuple < (4, 9)
-    else ("pymongo.synchronous.encryption", "pymongo.asynchronous.encryption")
+    "pymongo.encryption",
+    "pymongo.synchronous.encryption",
+    "pymongo.asynchronous.encryption",
 )
 # PyMongo's own threads and tasks: monitors, events, and the cursors to kill.
 _BACKGROUND_PREFIX = "pymongo_"
@@ -158,10 +158,11 @@ def _operation_cancelled() -> type[BaseException] | None:
 
 def check(client: Any) -> None:
     """Warn of what a client, now that it is made, lacks that will be looked for."""
-    if not all(map(_is_there, _ENCRYPTION_MODULES)):
-        warn_of_loss(
-            ", ".join(_ENCRYPTION_MODULES), "clients that encryption makes are instrumented, too"
-        )
+    modules = (
+        _ENCRYPTION_MODULES[1:] if pymongo.version_tuple >= (4, 9) else _ENCRYPTION_MODULES[:1]
+    )
+    if not all(map(_is_there, modules)):
+        warn_of_loss(", ".join(modules), "clients that encryption makes are instrumented, too")
     if _operation_cancelled() is None:
         warn_of_loss("_OperationCancelled", "heartbeats that are cancelled are told as failed")
     if "_topology" not in vars(client):

@@ -4,7 +4,11 @@
 
 Threads and tasks send random commands to a replica set of three. Tasks are cancelled, calls run
 out of time, clients come and go; servers are killed and come back, primaries step down, commands
-fail and close their connections. What was found is printed in the end, as JSON.
+fail and close their connections. Now and then all rest, so that it can be seen what is left. What
+was found is printed in the end, as JSON.
+
+Run it with PYTHONMALLOC=malloc, as `make soak` does: what Python's own allocator has had once it
+seldom gives back, and of that tells nothing.
 """
 
 from __future__ import annotations
@@ -12,46 +16,53 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
-import gc
 import json
-import os
 import random
-import statistics
 import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import combinations, cycle, islice
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
+import leftovers
 import pymongo
+from leftovers import Memory
 from local_mongodb import ReplicaSet, eventually, replica_set
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener
 
-from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm import MongoInstrumentor, _cursors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Iterator
 
 HAS_ASYNC = pymongo.version_tuple >= (4, 11)
 DOCUMENTS = 1000
-MIB = 1 << 20
 # In MiB per million commands, after the warm-up; how long it takes until that is no noise.
 MAX_GROWTH, LONG_ENOUGH = 1.0, 20 * 60
-# glibc: how many arenas there may be.
-M_ARENA_MAX = -8
+# How long, in seconds, it takes until PyMongo has killed the cursors that nobody wants any more.
+PAUSE = 2.5
+# How many entries a table of ours may have, unless it had more from the start.
+MAX_ENTRIES = 150
+# Cursors that PyMongo could not kill are kept up to a number. A small one is soon reached.
+_cursors.MAX_CURSORS = 100
+# What grows for as long as there are names that were not met before.
+NAMES = {"_Names._admitted"}
+# One series for each command. Of all there could be, some would only come late: they are the SDK's.
+ONE_SERIES = View(instrument_name="*", attribute_keys={"db.operation.name"})
 
 
 class Counts(SpanProcessor, SpanExporter):
@@ -98,6 +109,53 @@ class Sent(CommandListener):
     failed = succeeded
 
 
+class Work:
+    """What all do, unless all are to rest."""
+
+    def __init__(self) -> None:
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._busy: set[object] = set()
+
+    @contextlib.contextmanager
+    def by(self, who: object) -> Iterator[None]:
+        """Let somebody do a piece of work, when it may be done."""
+        while self._is_to_wait(who):
+            self._goes_on.wait()
+        try:
+            yield
+        finally:
+            self._busy.discard(who)
+
+    @contextlib.asynccontextmanager
+    async def by_task(self, who: object) -> AsyncIterator[None]:
+        """The same for a task."""
+        while self._is_to_wait(who):  # noqa: ASYNC110  # It is a thread that they wait for.
+            await asyncio.sleep(0.05)
+        try:
+            yield
+        finally:
+            self._busy.discard(who)
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Let all finish what they do, and then begin no more."""
+        self._goes_on.clear()
+        try:
+            eventually(lambda: not self._busy, "everybody's rest", 120)
+            yield
+        finally:
+            self._goes_on.set()
+
+    def _is_to_wait(self, who: object) -> bool:
+        # First to be busy, then to look: else who is to rest might have begun meanwhile.
+        self._busy.add(who)
+        if self._goes_on.is_set():
+            return False
+        self._busy.discard(who)
+        return True
+
+
 @dataclass
 class Soak:
     """What all that happens at once has in common."""
@@ -108,7 +166,10 @@ class Soak:
     sent: Sent = field(default_factory=Sent)
     reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
     over: threading.Event = field(default_factory=threading.Event)
+    work: Work = field(default_factory=Work)
     done: Counter[str] = field(default_factory=Counter)
+    clients: dict[str, Any] = field(default_factory=dict)
+    loop: asyncio.AbstractEventLoop | None = None
 
     def randomly(self, who: object) -> random.Random:
         return random.Random(f"{self.seed} {who}")
@@ -166,14 +227,18 @@ def transact(users: Any, randomly: random.Random) -> None:
 OPERATIONS = [write, write_many, read, read, read_much, fail, run_out_of_time, transact]
 
 
+def come_and_go(soak: Soak, randomly: random.Random) -> None:
+    with pymongo.MongoClient(**soak.options) as client:
+        read(client.shop.users, randomly)
+
+
 def work(soak: Soak, client: pymongo.MongoClient, number: int) -> None:
     """Let a thread send commands, and now and then make a client of its own."""
     randomly = soak.randomly(number)
     while not soak.over.is_set():
-        with contextlib.suppress(PyMongoError):
+        with soak.work.by(number), contextlib.suppress(PyMongoError):
             if randomly.random() < 0.005:
-                with pymongo.MongoClient(**soak.options) as own:
-                    read(own.shop.users, randomly)
+                come_and_go(soak, randomly)
             randomly.choice(OPERATIONS)(client.shop.users, randomly)
 
 
@@ -230,25 +295,21 @@ async def work_async(soak: Soak, client: Any, number: int) -> None:
     """Let a task send commands."""
     randomly = soak.randomly(number)
     while not soak.over.is_set():
-        operation = randomly.choice(ASYNC_OPERATIONS)(client.shop.users, randomly)
-        try:
-            await perhaps_cancelled(operation, randomly)
-        except asyncio.CancelledError:
-            soak.done["cancelled"] += 1
-        except (PyMongoError, asyncio.TimeoutError):
-            pass
+        async with soak.work.by_task(number):
+            operation = randomly.choice(ASYNC_OPERATIONS)(client.shop.users, randomly)
+            try:
+                await perhaps_cancelled(operation, randomly)
+            except asyncio.CancelledError:
+                soak.done["cancelled"] += 1
+            except (PyMongoError, asyncio.TimeoutError):
+                pass
 
 
-async def tasks(soak: Soak, number: int, findings: Findings) -> None:
-    """Let tasks work with a client of theirs, and look at it when they are done."""
+async def tasks(soak: Soak, number: int) -> None:
+    """Let tasks work with a client of theirs."""
     async with pymongo.AsyncMongoClient(**soak.options) as client:
-        workers = (work_async(soak, client, each) for each in range(number))
-        await asyncio.gather(*workers)
-        gc.collect()
-        deadline = time.monotonic() + 30
-        while not is_settled(client) and time.monotonic() < deadline:  # noqa: ASYNC110  # In its tasks.
-            await asyncio.sleep(0.1)
-        findings.look_at(client, "asynchronous")
+        soak.clients["asynchronous"], soak.loop = client, asyncio.get_running_loop()
+        await asyncio.gather(*(work_async(soak, client, each) for each in range(number)))
 
 
 # What goes wrong meanwhile.
@@ -291,7 +352,11 @@ def make_trouble(soak: Soak) -> None:
     for trouble in cycle(TROUBLES):
         if soak.over.wait(randomly.uniform(2, 6)):
             break
-        with suppress_instrumentation(), contextlib.suppress(PyMongoError, TimeoutError):
+        with (
+            soak.work.by("trouble"),
+            suppress_instrumentation(),
+            contextlib.suppress(PyMongoError, TimeoutError),
+        ):
             trouble(soak, randomly)
             soak.done[trouble.__name__] += 1
 
@@ -309,10 +374,9 @@ def counted(client: Any) -> dict[str, int]:
     pools = [pool for pool in listeners_of(client).pools.values() if not pool.is_closed]
     for pool in pools:
         pool.drop_the_silent()
-    used = sum(len(pool.used) for pool in pools)
     return {
-        "idle": sum(len(pool.connections) for pool in pools) - used,
-        "used": used,
+        "idle": sum(pool.idle for pool in pools),
+        "used": sum(len(pool.used) for pool in pools),
         "pending": sum(len(pool.pending) for pool in pools),
     }
 
@@ -327,48 +391,6 @@ def is_settled(client: Any) -> bool:
     return is_idle and not len(listeners_of(client).in_flight)
 
 
-def ours() -> Counter[str]:
-    """How many objects of ours there are, by their class."""
-    gc.collect()
-    classes = (type(each) for each in gc.get_objects())
-    return Counter(
-        cls.__name__ for cls in classes if str(cls.__module__).startswith("otel_mongo_apm.")
-    )
-
-
-class Memory:
-    """What this process has in memory, now and again."""
-
-    def __init__(self) -> None:
-        self.samples: list[tuple[int, int]] = []
-        self._libc = None
-        with contextlib.suppress(OSError, AttributeError):
-            libc = ctypes.CDLL(None)
-            libc.mallopt(M_ARENA_MAX, 2)
-            libc.malloc_trim(0)
-            self._libc = libc
-
-    def sample(self, commands: int) -> float:
-        """Note what is resident, in MiB, without what is only kept for later."""
-        gc.collect()
-        if self._libc:
-            self._libc.malloc_trim(0)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.samples.append((commands, pages * os.sysconf("SC_PAGE_SIZE")))
-        return self.samples[-1][1] / MIB
-
-    def growth(self) -> float:
-        """In MiB per million commands, after the first half, when all tables are full."""
-        settled = self.samples[len(self.samples) // 2 :]
-        # The median slope of all pairs: now and then a client is there that is gone at once.
-        slopes = [
-            (resident - before) / (commands - commands_before)
-            for (commands_before, before), (commands, resident) in combinations(settled, 2)
-            if commands != commands_before
-        ]
-        return statistics.median(slopes or [0.0]) * 1_000_000 / MIB
-
-
 class Findings:
     """What was found, and what of it is wrong."""
 
@@ -381,14 +403,22 @@ class Findings:
         if found != expected:
             self.wrong.append(f"{what}: {found!r}, not {expected!r}")
 
-    def look_at(self, client: Any, which: str) -> None:
-        found = counted(client)
-        # PyMongo forgets a connection, open as it is, if the task that was to have it is cancelled
-        # at the wrong moment. We may count such a one.
-        lost = found["idle"] - idle_in(client) if which == "asynchronous" else 0
-        idle = {"idle": idle_in(client) + max(lost, 0), "used": 0, "pending": 0}
-        self.expect(f"connections, {which} client", found, idle)
-        self.expect(f"in flight, {which} client", len(listeners_of(client).in_flight), 0)
+    def bound(self, tables: dict[str, int], before: dict[str, int]) -> None:
+        """Note which tables have too many entries, and how many the largest has."""
+        sizes = {name: size for name, size in tables.items() if size > before.get(name, 0)}
+        self.found["most entries"] = max([self.found.get("most entries", 0), *sizes.values()])
+        self.wrong += [
+            f"{name} has {size} entries" for name, size in sizes.items() if size > MAX_ENTRIES
+        ]
+
+    def look_at(self, clients: dict[str, Any]) -> None:
+        """Compare what we count of each client at rest with what PyMongo has."""
+        for which, client in clients.items():
+            with contextlib.suppress(TimeoutError):
+                eventually(partial(is_settled, client), "a client that is at rest", 10)
+            idle = {"idle": idle_in(client), "used": 0, "pending": 0}
+            self.expect(f"connections, {which} client", counted(client), idle)
+            self.expect(f"in flight, {which} client", len(listeners_of(client).in_flight), 0)
 
 
 def measured(reader: InMemoryMetricReader) -> int:
@@ -404,15 +434,28 @@ def measured(reader: InMemoryMetricReader) -> int:
     )
 
 
-def watch(soak: Soak, memory: Memory, seconds: float, every: float) -> None:
-    """Collect metrics and sample memory until it is over."""
-    end = time.monotonic() + seconds
+def empty_pools(soak: Soak) -> None:
+    """Close connections, of which there are now more and now fewer."""
+    for client in soak.clients.values():
+        for server in list(client._topology._servers.values()):
+            closing = server.pool.reset_without_pause()
+            if soak.loop and asyncio.iscoroutine(closing):
+                asyncio.run_coroutine_threadsafe(closing, soak.loop).result(10)
+
+
+def watch(soak: Soak, memory: Memory, seconds: float, findings: Findings) -> None:
+    """Let all rest now and again, and look, until it is over."""
+    before, end = leftovers.tables(), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        time.sleep(min(every, left))
-        measured(soak.reader)
-        resident = memory.sample(soak.sent.number)
-        line = f"{left:6.0f} s left {soak.sent.number:9} commands {resident:7.1f} MiB"
-        sys.stderr.write(f"{line}\n")
+        time.sleep(min(max(10, seconds / 40), left))
+        with soak.work.at_rest():
+            time.sleep(PAUSE)
+            measured(soak.reader)
+            findings.look_at(soak.clients)
+            findings.bound(leftovers.tables(), before)
+            empty_pools(soak)
+            sample = memory.sample(soak.sent.number)
+        sys.stderr.write(f"{left:6.0f} s left {sample}\n")
 
 
 def run(soak: Soak, seconds: float, workers: int, findings: Findings) -> None:
@@ -423,23 +466,22 @@ def run(soak: Soak, seconds: float, workers: int, findings: Findings) -> None:
         pymongo.MongoClient(**soak.options) as client,
         ThreadPoolExecutor(workers + 2) as threads,
     ):
+        soak.clients["synchronous"] = client
         running = [threads.submit(work, soak, client, each) for each in range(number, workers)]
         running.append(threads.submit(make_trouble, soak))
         if HAS_ASYNC:
-            running.append(threads.submit(asyncio.run, tasks(soak, number, findings)))
+            running.append(threads.submit(asyncio.run, tasks(soak, number)))
         try:
-            watch(soak, memory, seconds, min(10, seconds / 20))
+            watch(soak, memory, seconds, findings)
         finally:
             soak.over.set()
         for each in running:
             each.result()
-        gc.collect()
-        with contextlib.suppress(TimeoutError):
-            eventually(lambda: is_settled(client), "a client that is at rest")
-        findings.look_at(client, "synchronous")
-    growth = findings.found["MiB per million commands"] = round(memory.growth(), 3)
-    if seconds >= LONG_ENOUGH and growth >= MAX_GROWTH:
-        findings.wrong.append(f"Memory grows by {growth} MiB per million commands")
+        soak.clients.clear()
+    for what, growth in memory.growth().items():
+        findings.found[f"{what}: MiB per million commands"] = growth
+        if seconds >= LONG_ENOUGH and growth >= MAX_GROWTH:
+            findings.wrong.append(f"{what} grows by {growth} MiB per million commands")
 
 
 def soak(seconds: float, workers: int, seed: int) -> Findings:
@@ -452,9 +494,11 @@ def soak(seconds: float, workers: int, seed: int) -> Findings:
         tracers.add_span_processor(SimpleSpanProcessor(counts))
         tracers.add_span_processor(counts)
         MongoInstrumentor().instrument(
-            tracer_provider=tracers, meter_provider=MeterProvider([soaking.reader]), events="both"
+            tracer_provider=tracers,
+            meter_provider=MeterProvider([soaking.reader], views=[ONE_SERIES]),
+            events="both",
         )
-        before = ours()
+        objects, tables = leftovers.objects(), leftovers.tables()
         with ThreadPoolExecutor(1) as thread:  # With it goes the last command of its context.
             thread.submit(run, soaking, seconds, workers, findings).result()
         durations = measured(soaking.reader)
@@ -462,7 +506,9 @@ def soak(seconds: float, workers: int, seed: int) -> Findings:
     findings.expect("spans ended", counts.ended, counts.started)
     findings.expect("spans exported", counts.exported, counts.started)
     findings.expect("durations", durations, soaking.sent.number)
-    findings.expect("objects left", dict(ours() - before), {})
+    findings.expect("objects left", dict(leftovers.objects() - objects), {})
+    left = {table: size for table, size in leftovers.tables().items() if table not in NAMES}
+    findings.expect("entries left", dict(Counter(left) - Counter(tables)), {})
     MongoInstrumentor().uninstrument()
     return findings
 

@@ -79,6 +79,7 @@ POINTS = [
     "Logger.emit",
     "Observation",
     "PoolClearedEvent.address",
+    "PoolClearedEvent.service_id",
     "PoolClosedEvent.address",
     "PoolCreatedEvent.address",
     "PoolCreatedEvent.options",
