@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
     from ._attributes import Attributes
     from ._client import ClientTelemetry
-    from ._inflight import InFlightCommand
+    from ._inflight import InFlightCommand, Retry, Special
     from ._settings import Settings
 
     QueryText = Callable[[Mapping[str, Any], bool], str]
 
 SECOND = 1_000_000_000
+
+# To look up a member of an Enum costs as much as two calls.
+_CLIENT, _ERROR = SpanKind.CLIENT, StatusCode.ERROR
 
 
 class CommandSpans:
@@ -43,30 +46,44 @@ class CommandSpans:
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
+        self._describes_start = bool(self._query_text or self._request_hook)
 
     def start(
-        self, command: InFlightCommand, event: CommandStartedEvent, start_time: int | None = None
+        self,
+        command: InFlightCommand,
+        event: CommandStartedEvent,
+        context: Context | None,
+        start_time: int | None = None,
+        attributes: Attributes | None = None,
     ) -> None:
-        """Start a command's span, if such a command has one."""
-        signature = command.signature
+        """Start a command's span, if such a command has one.
+
+        Args:
+            command: What it is to be the span of.
+            event: How PyMongo told of its start.
+            context: What it is a part of; the current one if there is none.
+            start_time: In nanoseconds since the epoch; now if there is none.
+            attributes: What is known from the start; what its signature has if there are none.
+        """
+        signature, special = command.signature, command.special
         if signature.gate and not signature.gate(event):
             return
+        attributes = attributes or signature.attributes
+        links: tuple[Link, ...] = ()
+        if special:
+            attributes, links = _with_retry(attributes, special.retry), tuple(_links(special))
         command.span = span = self._telemetry.tracer.start_span(
-            signature.span_name,
-            context=self._context(command, event),
-            kind=SpanKind.CLIENT,
-            attributes=self._attributes(command, event),
-            links=tuple(_links(command)) if command.retry or command.cursor else (),
-            start_time=start_time,
+            signature.span_name, context, _CLIENT, attributes, links, start_time
         )
         if span.is_recording():
             command.is_recording = True
-            self._describe_start(command, event)
+            if self._describes_start or signature.batch_field:
+                self._describe_start(command, event)
 
     def start_late(self, command: InFlightCommand, seconds: float) -> None:
         """Start a span whose start was put off, as long ago as the command took."""
-        if event := command.put_off:
-            self.start(command, event, time.time_ns() - round(seconds * SECOND))
+        if command.special and (event := command.special.put_off):
+            self.start(command, event, None, time.time_ns() - round(seconds * SECOND))
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
         """Describe how a command ended that the server calls a success."""
@@ -90,18 +107,9 @@ class CommandSpans:
         if failure:
             span.set_attributes(failure.attributes)
             description = failure.message if self._error_messages else failure.name
-            span.set_status(StatusCode.ERROR, description)
+            span.set_status(_ERROR, description)
         if self._timeline.latest != command.latest_event:
             self._tell_events(command)
-
-    def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:  # noqa: ARG002
-        """What the span is a part of; by default of whatever is current."""
-        return None
-
-    def _attributes(self, command: InFlightCommand, event: CommandStartedEvent) -> Attributes:  # noqa: ARG002
-        """What is known from the start."""
-        attributes = command.signature.attributes
-        return {**attributes, RETRY_COUNT: command.retry.count} if command.retry else attributes
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         """Set what costs too much to be set on a span that nobody sees."""
@@ -123,9 +131,13 @@ class CommandSpans:
                     event.add_to(command.span)
 
 
-def _links(command: InFlightCommand) -> Iterator[Link]:
+def _with_retry(attributes: Attributes, retry: Retry | None) -> Attributes:
+    return {**attributes, RETRY_COUNT: retry.count} if retry else attributes
+
+
+def _links(special: Special) -> Iterator[Link]:
     """To the attempt that failed, and to the command that opened the cursor."""
-    for cause in (command.retry, command.cursor):
+    for cause in (special.retry, special.cursor):
         if cause and cause.span_context.is_valid:
             yield Link(cause.span_context)
 

@@ -6,11 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.context import get_current
 from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
 from ._attributes import (
+    COLLECTION_FIELDS,
     collection_name,
     command_failure,
     opens_tail,
@@ -22,9 +23,10 @@ from ._command_spans import CommandSpans
 from ._compat import exception_in_hand
 from ._conventions import CommandSignatures
 from ._cursors import OpenCursor, OpenCursors
-from ._inflight import InFlightCommand
+from ._inflight import Special, in_flight_command
 from ._mongodb_spans import MongodbCommandSpans
 from ._shield import shielded_listener
+from ._suppression import is_suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from ._client import ClientTelemetry
-    from ._inflight import Connection
+    from ._inflight import Connection, InFlightCommand
+    from ._instruments import Instruments
+
+# Those that may open cursors that wait, go on with cursors, or close them.
+CURSOR_COMMANDS = frozenset({"aggregate", "find", "getMore", "killCursors"})
 
 
 @shielded_listener
@@ -54,27 +60,41 @@ class CommandTelemetry(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
-        if not self._telemetry.is_on or not is_instrumentation_enabled():
+        context = get_current()
+        if not self._telemetry.is_on or (context and is_suppressed(context)):
             return
-        command_name, database, document = event.command_name, event.database_name, event.command
-        collection = collection_name(command_name, database, document)
-        signature = self._signatures[command_name, database, collection, event.connection_id]
-        command = InFlightCommand(event.request_id, signature, self._timeline.latest)
-        command.retry = self.in_flight.retry_of(event.operation_id)
-        if command_name == "getMore":
-            command.cursor = self._cursors.of(document)
-        elif command_name == "killCursors":
-            self._cursors.close(document.get("cursors", ()))
-        else:
-            command.opens_tail = opens_tail(command_name, document)
-        if waits_for_documents(command_name, document) or (command.cursor and command.cursor.waits):
-            command.put_off = event
+        name, database, document = event.command_name, event.database_name, event.command
+        collection = document.get(COLLECTION_FIELDS.get(name, ""))
+        if collection.__class__ is not str:
+            collection = collection_name(name, database, document)
+        signature = self._signatures[name, database, collection, event.connection_id]
+        command = in_flight_command(event, signature, self._timeline.latest)
+        if name in CURSOR_COMMANDS:
+            self._look_closer(command, event, name, document)
         try:
-            if not command.put_off:
-                self._spans.start(command, event)
+            if command.special is None or command.special.put_off is None:
+                self._spans.start(command, event, context)
         finally:  # It may have started, even if not all could be set on it.
             if displaced := self.in_flight.add(command):
                 self._interrupt(displaced, None)
+
+    def _look_closer(
+        self,
+        command: InFlightCommand,
+        event: CommandStartedEvent,
+        name: str,
+        document: Mapping[str, Any],
+    ) -> None:
+        if name == "getMore":
+            special = command.special = command.special or Special()
+            special.cursor = cursor = self._cursors.of(document)
+            if waits_for_documents(name, document) or (cursor and cursor.waits):
+                special.put_off = event
+        elif name == "killCursors":
+            self._cursors.close(document.get("cursors", ()))
+        elif opens_tail(name, document):
+            command.special = command.special or Special()
+            command.special.opens_tail = True
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """End the command's span; as an error, too, if the reply reports one."""
@@ -82,17 +102,20 @@ class CommandTelemetry(CommandListener):
         if command is None:
             return
         try:
-            seconds, reply = _seconds(event), event.reply
-            command.rows = returned_rows(reply)
-            command.failure = write_failure(reply)
-            if command.rows or command.failure:
-                self._spans.start_late(command, seconds)
+            reply = event.reply
+            if "cursor" in reply:
+                command.rows = returned_rows(reply)
+            if "writeErrors" in reply or "writeConcernError" in reply or "nErrors" in reply:
+                command.failure = write_failure(reply)
+            if command.special and (command.rows or command.failure):
+                self._spans.start_late(command, _seconds(event))
             if command.rows is not None:
-                self._keep_cursor(command, reply)
+                self._keep_cursor(command, reply["cursor"].get("id"))
             self._spans.succeed(command, event)
-            self._measure(command, seconds)
+            if self._instruments:
+                _measure(self._instruments, command, _seconds(event))
         finally:
-            _close(command)
+            command.close()
 
     def failed(self, event: CommandFailedEvent) -> None:
         """End the command's span as an error."""
@@ -100,15 +123,16 @@ class CommandTelemetry(CommandListener):
         if command is None:
             return
         try:
-            seconds = _seconds(event)
             # PyMongo publishes a failure while it handles the exception.
             command.failure = command_failure(event.failure, sys.exc_info()[1])
             command.failed_operation = event.operation_id
+            seconds = _seconds(event)
             self._spans.start_late(command, seconds)
             self._spans.fail(command, event)
-            self._measure(command, seconds)
+            if self._instruments:
+                _measure(self._instruments, command, seconds)
         finally:
-            _close(command)
+            command.close()
 
     def checked_in(self, connection: Connection) -> None:
         """End what is still open on a connection that its thread or task has given back.
@@ -134,35 +158,35 @@ class CommandTelemetry(CommandListener):
             self._spans.start_late(command, seconds)
             if command.is_recording:
                 self._spans.describe_end(command)
-            self._measure(command, seconds)
+            if self._instruments:
+                _measure(self._instruments, command, seconds)
         finally:
-            _close(command)
+            command.close()
 
-    def _keep_cursor(self, command: InFlightCommand, reply: Mapping[str, Any]) -> None:
-        if command.cursor is None:
+    def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:
+        """Keep the cursor that a command has opened, or forget one that has no more to give."""
+        special = command.special
+        if special and special.cursor:
+            if not cursor_id:
+                self._cursors.close([special.cursor.id])
+        elif cursor_id:
             opened_by = command.span.get_span_context()
-            self._cursors.open(reply, OpenCursor(opened_by, command.opens_tail))
-        elif not reply["cursor"].get("id"):
-            self._cursors.close([command.cursor.id])
-
-    def _measure(self, command: InFlightCommand, seconds: float) -> None:
-        if self._instruments is None:
-            return
-        attributes = command.signature.metric_attributes
-        if command.failure:
-            attributes = {**attributes, **command.failure.attributes}
-        # The span's context lets the SDK keep the span as an exemplar.
-        context = set_span_in_context(command.span) if command.is_recording else None
-        self._instruments.operation_duration.record(seconds, attributes, context)
-        if command.rows is not None:
-            self._instruments.returned_rows.record(command.rows, attributes, context)
+            waits = special is not None and special.opens_tail
+            self._cursors.open(OpenCursor(cursor_id, opened_by, waits))
 
 
-def _close(command: InFlightCommand) -> None:
-    command.put_off = None  # No document is kept for longer than it must.
-    command.span.end()
+def _measure(instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
+    attributes = command.signature.metric_attributes
+    if command.failure:
+        attributes = {**attributes, **command.failure.attributes}
+    # The span's context lets the SDK keep the span as an exemplar.
+    context = set_span_in_context(command.span) if command.is_recording else None
+    instruments.operation_duration.record(seconds, attributes, context)
+    if command.rows is not None:
+        instruments.returned_rows.record(command.rows, attributes, context)
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:
     # A clock that was set back made PyMongo's durations negative until 4.18.
-    return max(event.duration_micros, 0) / 1_000_000
+    microseconds = event.duration_micros
+    return microseconds / 1_000_000 if microseconds > 0 else 0.0

@@ -15,7 +15,13 @@ from opentelemetry.semconv.attributes.db_attributes import (
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_TRANSPORT
 from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
 
-from ._attributes import BATCH_FIELDS, COLLECTION_COMMANDS, ServerAttributes, summary
+from ._attributes import (
+    BATCH_FIELDS,
+    COLLECTION_COMMANDS,
+    ServerAttributes,
+    collection_in,
+    summary,
+)
 from ._exclusions import gate
 from ._semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
     from ._exclusions import Gate
     from ._settings import Settings
 
-    # Command, database, collection and server.
+    # Command, database, what the command names as a collection, and server.
     Key = tuple[str, str, str | None, Address]
 
 _logger = logging.getLogger(__name__)
@@ -75,8 +81,9 @@ class CommandSignatures(dict["Key", CommandSignature]):
         return signature
 
     def _signature(
-        self, command_name: str, database: str, collection: str | None, address: Address
+        self, command_name: str, database: str, named: str | None, address: Address
     ) -> CommandSignature:
+        collection = collection_in(database, named)
         attributes: Attributes = {
             **self._servers[address],
             DB_NAMESPACE: database,

@@ -18,14 +18,14 @@ class OpenCursor:
     """A cursor that has more to give.
 
     Args:
+        id: The server's number for it.
         span_context: That of the command that opened it.
         waits: Whether the server holds a getMore's reply back until there are documents.
-        id: The server's number for it.
     """
 
+    id: int
     span_context: SpanContext
     waits: bool
-    id: int = 0
 
 
 class OpenCursors:
@@ -42,13 +42,11 @@ class OpenCursors:
         """The cursor that a getMore goes on with, if it is known."""
         return self._cursors.get(get_more["getMore"])
 
-    def open(self, reply: Mapping[str, Any], cursor: OpenCursor) -> None:
-        """Keep a cursor if its first reply was not all."""
-        cursor.id = reply["cursor"].get("id", 0)
-        if cursor.id:
-            if len(self._cursors) >= MAX_CURSORS:
-                self._cursors.pop(next(iter(list(self._cursors))), None)
-            self._cursors[cursor.id] = cursor
+    def open(self, cursor: OpenCursor) -> None:
+        """Keep a cursor whose first reply was not all."""
+        if len(self._cursors) >= MAX_CURSORS:
+            self._cursors.pop(next(iter(list(self._cursors))), None)
+        self._cursors[cursor.id] = cursor
 
     def close(self, cursor_ids: Iterable[int]) -> None:
         """Forget cursors that have no more to give, or that nobody wants any more."""

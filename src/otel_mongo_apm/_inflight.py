@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -39,46 +39,91 @@ class Retry:
 
 
 @dataclass(slots=True, eq=False)
-class InFlightCommand:
-    """A command on its way, and in the end what became of it.
+class Special:
+    """What only few commands have.
 
     Args:
-        request_id: As PyMongo numbers it; not unique.
-        signature: What it has in common with its like.
-        latest_event: The number of the cluster event before it.
-        span: Its span, which is invalid if it has none.
-        is_recording: Whether anyone will see what is set on the span.
-        put_off: What to start the span with once the reply has come, if that is to be awaited.
-        rows: How many documents its reply brought.
-        failure: Why it failed.
-        failed_operation: The driver's ID of the operation it failed; a retry has the same.
         retry: What it is another attempt of.
         cursor: The cursor that it goes on with.
         opens_tail: Whether the cursor that it opens is one that waits for documents.
+        put_off: What to start the span with once the reply has come, if that is to be awaited.
+    """
+
+    retry: Retry | None = None
+    cursor: OpenCursor | None = None
+    opens_tail: bool = False
+    put_off: CommandStartedEvent | None = None
+
+
+# Without an `__init__`, which would take longer than setting its fields: see `in_flight_command`.
+@dataclass(slots=True, eq=False, init=False)
+class InFlightCommand:
+    """A command on its way, and in the end what became of it.
+
+    Attributes:
+        request_id: As PyMongo numbers it; not unique.
+        signature: What it has in common with its like.
+        latest_event: The number of the cluster event before it.
         connection: The server and the driver's ID of what it went out on, if that is known.
         began: When, by the monotonic clock in seconds: of a command that is interrupted the
             driver tells no duration.
+        special: What most commands do without.
+        span: Its span, which is invalid if it has none.
+        is_recording: Whether anyone will see what is set on the span.
+        rows: How many documents its reply brought.
+        failure: Why it failed.
+        failed_operation: The driver's ID of the operation it failed; a retry has the same.
     """
 
     request_id: int
     signature: CommandSignature
     latest_event: int
-    span: Span = INVALID_SPAN
-    is_recording: bool = False
-    put_off: CommandStartedEvent | None = None
-    rows: int | None = None
-    failure: Failure | None = None
-    failed_operation: int | None = None
-    retry: Retry | None = None
-    cursor: OpenCursor | None = None
-    opens_tail: bool = False
-    connection: Connection | None = field(default_factory=checked_out.get)
-    began: float = field(default_factory=time.monotonic)
+    connection: Connection | None
+    began: float
+    special: Special | None
+    span: Span
+    is_recording: bool
+    rows: int | None
+    failure: Failure | None
+    failed_operation: int | None
+
+    def close(self) -> None:
+        """End the span; keep no document for longer than it must be."""
+        if self.special:
+            self.special.put_off = None
+        self.span.end()
 
 
 # PyMongo's request IDs repeat (all of an exhaust cursor's getMores have 0), but a thread or task
 # has one command in flight at a time, and it is told of the end where it was told of the start.
 _latest: ContextVar[InFlightCommand | None] = ContextVar("otel_mongo_apm_latest", default=None)
+
+
+def _retry(latest: InFlightCommand, operation_id: int | None) -> Special | None:
+    if latest.failed_operation != operation_id:
+        return None
+    retry = latest.special and latest.special.retry
+    count = retry.count if retry else 0
+    return Special(Retry(count + 1, latest.span.get_span_context()))
+
+
+def in_flight_command(
+    event: CommandStartedEvent, signature: CommandSignature, latest_event: int
+) -> InFlightCommand:
+    """A command that starts; it is a retry if the last of this thread or task failed it."""
+    command = InFlightCommand()
+    command.request_id = event.request_id
+    command.signature = signature
+    command.latest_event = latest_event
+    command.connection = checked_out.get()
+    command.began = monotonic()
+    command.span = INVALID_SPAN
+    command.is_recording = False
+    command.special = command.rows = command.failure = command.failed_operation = None
+    latest = _latest.get()
+    if latest is not None and latest.failed_operation is not None:
+        command.special = _retry(latest, event.operation_id)
+    return command
 
 
 class InFlightCommands:
@@ -101,16 +146,6 @@ class InFlightCommands:
         self._open[command] = command
         _latest.set(command)
         return displaced
-
-    def retry_of(self, operation_id: int | None) -> Retry | None:
-        """What a command of an operation is a retry of: the last of this thread or task, if so."""
-        latest = _latest.get()
-        if latest is None or latest.failed_operation is None:
-            return None
-        if latest.failed_operation != operation_id:
-            return None
-        count = latest.retry.count if latest.retry else 0
-        return Retry(count + 1, latest.span.get_span_context())
 
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""

@@ -25,11 +25,16 @@ if TYPE_CHECKING:
     from pymongo.monitoring import CommandStartedEvent, CommandSucceededEvent
 
     from ._attributes import Attributes
+    from ._client import ClientTelemetry
     from ._inflight import InFlightCommand
 
 
 class MongodbCommandSpans(CommandSpans):
     """Starts and describes the spans of one client's commands, each in its operation's."""
+
+    def __init__(self, client: ClientTelemetry) -> None:
+        super().__init__(client)
+        self._describes_start = True
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
         """Describe how a command ended that the server calls a success."""
@@ -46,6 +51,21 @@ class MongodbCommandSpans(CommandSpans):
             message = None if self._error_messages else command.failure.name
             command.span.set_attributes(exception_attributes(error, message))
 
+    def start(
+        self,
+        command: InFlightCommand,
+        event: CommandStartedEvent,
+        context: Context | None,
+        start_time: int | None = None,
+        attributes: Attributes | None = None,
+    ) -> None:
+        """Start a command's span, if such a command has one, inside of its operation's."""
+        gate = command.signature.gate
+        if gate is None or gate(event):
+            context = self._context(command, event)
+            attributes = self._attributes(command, event)
+            super().start(command, event, context, start_time, attributes)
+
     def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
         operation = operation_in_progress()
         if operation is None:  # PyMongo made the call by a way that is not known here.
@@ -54,7 +74,7 @@ class MongodbCommandSpans(CommandSpans):
         return operation.context
 
     def _attributes(self, command: InFlightCommand, event: CommandStartedEvent) -> Attributes:
-        attributes = dict(super()._attributes(command, event))
+        attributes = dict(command.signature.attributes)
         if command.connection and command.connection[0] == event.connection_id:
             attributes[DB_MONGODB_DRIVER_CONNECTION_ID] = command.connection[1]
         if event.server_connection_id is not None:

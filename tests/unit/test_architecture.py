@@ -51,6 +51,7 @@ LAYERS = (
         "_semconv",
         "_settings",
         "_shield",
+        "_suppression",
         "_timeline",
         "_wrapping",
     },

@@ -99,6 +99,7 @@ POINTS = [
     "Span.set_status",
     "SpanContext.is_valid",
     "Tracer.start_span",
+    "get_current",
     "get_current_span",
     "is_instrumentation_enabled",
     "set_span_in_context",
