@@ -8,7 +8,8 @@ fail and close their connections. Now and then all rest, so that it can be seen 
 was found is printed in the end, as JSON.
 
 Run it with PYTHONMALLOC=malloc, as `make soak` does: what Python's own allocator has had once it
-seldom gives back, and of that tells nothing.
+seldom gives back, and of that tells nothing. PyMongo's own memory grows, too, if ever more slowly:
+when it takes long, another process does the same without being instrumented, to compare.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import json
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -51,8 +53,9 @@ if TYPE_CHECKING:
 
 HAS_ASYNC = pymongo.version_tuple >= (4, 11)
 DOCUMENTS = 1000
-# In MiB per million commands, after the warm-up; how long it takes until that is no noise.
-MAX_GROWTH, LONG_ENOUGH = 1.0, 20 * 60
+# How much more memory may be allocated, in MiB per million commands, than uninstrumented; and how
+# long, in minutes, it takes until that is no noise.
+MAX_GROWTH, LONG_ENOUGH = 1.0, 20
 # How long, in seconds, it takes until PyMongo has killed the cursors that nobody wants any more.
 PAUSE = 2.5
 # How many entries a table of ours may have, unless it had more from the start.
@@ -162,6 +165,7 @@ class Soak:
 
     servers: ReplicaSet
     seed: int
+    is_instrumented: bool = True
     counts: Counts = field(default_factory=Counts)
     sent: Sent = field(default_factory=Sent)
     reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
@@ -451,7 +455,8 @@ def watch(soak: Soak, memory: Memory, seconds: float, findings: Findings) -> Non
         with soak.work.at_rest():
             time.sleep(PAUSE)
             measured(soak.reader)
-            findings.look_at(soak.clients)
+            if soak.is_instrumented:
+                findings.look_at(soak.clients)
             findings.bound(leftovers.tables(), before)
             empty_pools(soak)
             sample = memory.sample(soak.sent.number)
@@ -478,38 +483,65 @@ def run(soak: Soak, seconds: float, workers: int, findings: Findings) -> None:
         for each in running:
             each.result()
         soak.clients.clear()
-    for what, growth in memory.growth().items():
-        findings.found[f"{what}: MiB per million commands"] = growth
-        if seconds >= LONG_ENOUGH and growth >= MAX_GROWTH:
-            findings.wrong.append(f"{what} grows by {growth} MiB per million commands")
+    findings.found["growth"] = memory.growth()
 
 
-def soak(seconds: float, workers: int, seed: int) -> Findings:
+def soak(seconds: float, workers: int, seed: int, *, is_instrumented: bool = True) -> Findings:
     """Instrument, run, undo, and compare what was counted."""
     findings = Findings()
     with replica_set(3) as servers:
-        soaking = Soak(servers, seed)
+        soaking = Soak(servers, seed, is_instrumented)
         counts = soaking.counts
         tracers = TracerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(counts))
         tracers.add_span_processor(counts)
-        MongoInstrumentor().instrument(
-            tracer_provider=tracers,
-            meter_provider=MeterProvider([soaking.reader], views=[ONE_SERIES]),
-            events="both",
-        )
+        meters = MeterProvider([soaking.reader], views=[ONE_SERIES])
+        if is_instrumented:
+            MongoInstrumentor().instrument(
+                tracer_provider=tracers, meter_provider=meters, events="both"
+            )
         objects, tables = leftovers.objects(), leftovers.tables()
         with ThreadPoolExecutor(1) as thread:  # With it goes the last command of its context.
             thread.submit(run, soaking, seconds, workers, findings).result()
         durations = measured(soaking.reader)
     findings.found |= {"commands": soaking.sent.number, "done": dict(soaking.done)}
-    findings.expect("spans ended", counts.ended, counts.started)
-    findings.expect("spans exported", counts.exported, counts.started)
-    findings.expect("durations", durations, soaking.sent.number)
+    if is_instrumented:
+        findings.expect("spans ended", counts.ended, counts.started)
+        findings.expect("spans exported", counts.exported, counts.started)
+        findings.expect("durations", durations, soaking.sent.number)
     findings.expect("objects left", dict(leftovers.objects() - objects), {})
     left = {table: size for table, size in leftovers.tables().items() if table not in NAMES}
     findings.expect("entries left", dict(Counter(left) - Counter(tables)), {})
-    MongoInstrumentor().uninstrument()
+    return findings
+
+
+@contextlib.contextmanager
+def control(arguments: argparse.Namespace) -> Iterator[subprocess.Popen[bytes]]:
+    """Let another process do the same, uninstrumented."""
+    numbers = ("--minutes", arguments.minutes, "--workers", arguments.workers)
+    command = [sys.executable, __file__, "--uninstrumented", *map(str, numbers)]
+    with subprocess.Popen(
+        [*command, "--seed", str(arguments.seed)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def soak_and_compare(arguments: argparse.Namespace) -> Findings:
+    """Soak, and see what memory is taken that is not PyMongo's."""
+    with control(arguments) as process:
+        findings = soak(arguments.minutes * 60, arguments.workers, arguments.seed)
+        uninstrumented = json.loads(process.communicate()[0])
+    findings.found["uninstrumented"] = {
+        what: uninstrumented[what] for what in ("commands", "growth", "wrong")
+    }
+    growth, usual = (found["growth"]["allocated"] for found in (findings.found, uninstrumented))
+    if growth - usual >= MAX_GROWTH:
+        findings.wrong.append(f"Memory grows by {growth}, uninstrumented by {usual}")
     return findings
 
 
@@ -519,8 +551,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--uninstrumented", action="store_true")
     arguments = parser.parse_args()
-    findings = soak(arguments.minutes * 60, arguments.workers, arguments.seed)
+    if arguments.minutes >= LONG_ENOUGH and not arguments.uninstrumented:
+        findings = soak_and_compare(arguments)
+    else:
+        findings = soak(
+            arguments.minutes * 60,
+            arguments.workers,
+            arguments.seed,
+            is_instrumented=not arguments.uninstrumented,
+        )
     findings.found |= {"seed": arguments.seed, "wrong": findings.wrong}
     sys.stdout.write(f"{json.dumps(findings.found, indent=2)}\n")
     sys.exit(bool(findings.wrong))
