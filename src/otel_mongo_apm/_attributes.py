@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.semconv.attributes.db_attributes import (
     DB_RESPONSE_STATUS_CODE,
@@ -192,8 +191,7 @@ def _documents_in(batch: bytes) -> int:
     return count
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a command failed.
 
     Args:
@@ -222,12 +220,16 @@ def command_failure(failure: Mapping[str, Any], error: BaseException | None) -> 
     >>> command_failure({"code": 59, "codeName": "CommandNotFound", "errmsg": "no x"}, None)
     Failure(error_type='59', status_code='59', name='CommandNotFound', message='no x')
     """
+    name, message = failure.get("codeName"), str(failure.get("errmsg", ""))
+    if (code := failure.get("code")) is not None and name:
+        code = _code(code)
+        return Failure(code, code, name, message)
     error_type = _error_type(failure.get("errtype"), error)
-    name = failure.get("codeName") or error_type.rpartition(".")[2]
-    message = str(failure.get("errmsg", ""))
-    if (code := failure.get("code")) is None:
+    name = name or error_type.rpartition(".")[2]
+    if code is None:
         return Failure(error_type, None, name, message)
-    return Failure(_code(code), _code(code), name, message)
+    code = _code(code)
+    return Failure(code, code, name, message)
 
 
 def _error_type(name: str | None, error: BaseException | None) -> str:

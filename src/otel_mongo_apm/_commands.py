@@ -52,8 +52,8 @@ class CommandTelemetry(CommandListener):
         self._telemetry = client.telemetry
         self._instruments = client.telemetry.command_instruments
         self._timeline = client.timeline
-        of_operations = client.telemetry.traces_operations
-        self._spans = MongodbCommandSpans(client) if of_operations else CommandSpans(client)
+        self._of_operations = client.telemetry.traces_operations
+        self._spans = MongodbCommandSpans(client) if self._of_operations else CommandSpans(client)
         self._signatures = CommandSignatures(client.telemetry.settings, client.client)
         self._cursors = OpenCursors()
         self.in_flight = client.in_flight
@@ -109,9 +109,10 @@ class CommandTelemetry(CommandListener):
                 command.failure = write_failure(reply)
             if command.special and (command.rows or command.failure):
                 self._spans.start_late(command, _seconds(event))
-            if command.rows is not None:
+            if command.rows is not None and (reply["cursor"].get("id") or command.special):
                 self._keep_cursor(command, reply["cursor"].get("id"))
-            self._spans.succeed(command, event)
+            if command.is_recording or self._of_operations:
+                self._spans.succeed(command, event)
             if self._instruments:
                 _measure(self._instruments, command, _seconds(event))
         finally:
@@ -124,10 +125,10 @@ class CommandTelemetry(CommandListener):
             return
         try:
             # PyMongo publishes a failure while it handles the exception.
-            command.failure = command_failure(event.failure, sys.exc_info()[1])
-            command.failed_operation = event.operation_id
+            failure = command_failure(event.failure, sys.exc_info()[1])
             seconds = _seconds(event)
             self._spans.start_late(command, seconds)
+            command.fail(failure, event.operation_id)
             self._spans.fail(command, event)
             if self._instruments:
                 _measure(self._instruments, command, seconds)

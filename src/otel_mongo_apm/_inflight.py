@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
@@ -25,16 +25,17 @@ MAX_OPEN = 10_000
 checked_out: ContextVar[Connection | None] = ContextVar("otel_mongo_apm_checked_out", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Why a command is sent again.
+class Retry(NamedTuple):
+    """What another attempt at an operation would be.
 
     Args:
-        count: Which retry it is; 1 for the first.
+        operation_id: The driver's ID of the operation; all its attempts have the same.
+        number: Which retry it is; 1 for the first.
         span_context: That of the attempt that failed.
     """
 
-    count: int
+    operation_id: int | None
+    number: int
     span_context: SpanContext
 
 
@@ -72,7 +73,7 @@ class InFlightCommand:
         is_recording: Whether anyone will see what is set on the span.
         rows: How many documents its reply brought.
         failure: Why it failed.
-        failed_operation: The driver's ID of the operation it failed; a retry has the same.
+        next_retry: What another attempt would be, if it failed.
     """
 
     request_id: int
@@ -85,26 +86,26 @@ class InFlightCommand:
     is_recording: bool
     rows: int | None
     failure: Failure | None
-    failed_operation: int | None
+    next_retry: Retry | None
+
+    def fail(self, failure: Failure, operation_id: int | None) -> None:
+        """Keep why it failed, and what another attempt would be."""
+        self.failure = failure
+        retry = self.special and self.special.retry
+        number = retry.number + 1 if retry else 1
+        self.next_retry = Retry(operation_id, number, self.span.get_span_context())
 
     def close(self) -> None:
-        """End the span; keep no document for longer than it must be."""
+        """End the span; keep neither it nor a document for longer than it must be."""
+        span, self.span = self.span, INVALID_SPAN
         if self.special:
             self.special.put_off = None
-        self.span.end()
+        span.end()
 
 
 # PyMongo's request IDs repeat (all of an exhaust cursor's getMores have 0), but a thread or task
 # has one command in flight at a time, and it is told of the end where it was told of the start.
 _latest: ContextVar[InFlightCommand | None] = ContextVar("otel_mongo_apm_latest", default=None)
-
-
-def _retry(latest: InFlightCommand, operation_id: int | None) -> Special | None:
-    if latest.failed_operation != operation_id:
-        return None
-    retry = latest.special and latest.special.retry
-    count = retry.count if retry else 0
-    return Special(Retry(count + 1, latest.span.get_span_context()))
 
 
 def in_flight_command(
@@ -119,10 +120,11 @@ def in_flight_command(
     command.began = monotonic()
     command.span = INVALID_SPAN
     command.is_recording = False
-    command.special = command.rows = command.failure = command.failed_operation = None
+    command.special = command.rows = command.failure = command.next_retry = None
     latest = _latest.get()
-    if latest is not None and latest.failed_operation is not None:
-        command.special = _retry(latest, event.operation_id)
+    retry = latest and latest.next_retry
+    if retry and retry.operation_id == event.operation_id:
+        command.special = Special(retry)
     return command
 
 
@@ -150,8 +152,9 @@ class InFlightCommands:
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""
         command = _latest.get()
-        if command is None or command.request_id != request_id or command not in self._open:
-            command = self._newest(request_id)
+        if command and command.request_id == request_id and self._open.pop(command, None):
+            return command
+        command = self._newest(request_id)
         return self._open.pop(command, None) if command else None
 
     def pop_checked_in(self, connection: Connection) -> InFlightCommand | None:

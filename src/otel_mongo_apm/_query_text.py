@@ -30,7 +30,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _HIDDEN = '"?"'
 _ELLIPSIS = "..."
@@ -41,6 +41,10 @@ _RAW_DEPTH = 100  # MongoDB lets no document be deeper.
 
 # How many items decide whether a list is one of scalars; later ones are not looked at.
 _SAMPLE = 20
+
+# How many fields are remembered, and how many characters their keys may have.
+_MAX_FIELDS = 1_000
+_SHORT = 64
 
 _RAW_LEFT_OUT = frozenset({"lsid", "$db", "$clusterTime", "signature"})
 _LEFT_OUT = _RAW_LEFT_OUT | {"$readPreference", "txnNumber", "autocommit", "startTransaction"}
@@ -84,9 +88,10 @@ def sanitized(
         keep_value: Whether the command's own value, if a string, names a collection and stays.
         mask_keys: Whether keys below the top level are hidden too, except operators.
     """
-    text = _MASKED if mask_keys else _SANITIZED
+    writer = _MASKED if mask_keys else _SANITIZED
     kept = next(iter(command), None) if keep_value else None
-    return _cut(text.command(command, max_length, kept), max_length)
+    text = writer.command(command, max_length, kept)
+    return text if len(text) <= max_length else _cut(text, max_length)
 
 
 def raw(command: Mapping[str, Any], max_length: int) -> str:
@@ -108,15 +113,32 @@ def _quoted(value: object, room: int) -> str:
     return encode_basestring(text)
 
 
+class _Fields(dict[object, str]):
+    """Hidden scalars with their keys, as they are written: most documents have the same few."""
+
+    def __init__(self, key: Callable[[object, int], str]) -> None:
+        super().__init__()
+        self._key = key
+
+    def write(self, key: object, room: int) -> str:
+        """Write one that is not remembered, and remember it if it is short."""
+        field = f"{self._key(key, room)}:{_HIDDEN}"
+        if type(key) is str and len(key) <= min(room, _SHORT):
+            if len(self) >= _MAX_FIELDS:  # To start anew costs less than to keep an order.
+                self.clear()
+            self[key] = field
+        return field
+
+
+_FIELDS = _Fields(_quoted)
+
+
 class _Text:
-    """Documents and lists as JSON; keys are shown and scalars hidden, unless a subclass differs.
+    """Documents and lists as JSON.
 
     Each method gets the room that is left. A text longer than that is unfinished, which makes
     the text around it too long as well, and so on up to the one that is cut.
     """
-
-    hidden_types = _SCALAR_TYPES  # Known to be hidden, without a call of value().
-    key = staticmethod(_quoted)
 
     def value(self, value: Any, room: int, depth: int) -> str:
         if not isinstance(value, _CONTAINERS):
@@ -133,9 +155,7 @@ class _Text:
     def document(self, document: Mapping[str, Any], room: int, depth: int) -> str:
         text = "{"
         for key, value in document.items():
-            hidden = type(value) in self.hidden_types
-            shown = _HIDDEN if hidden else self.value(value, room - len(text), depth)
-            text += f"{self.key(key, room)}:{shown},"
+            text += f"{_quoted(key, room)}:{self.value(value, room - len(text), depth)},"
             if len(text) > room:
                 break
         return text.rstrip(",") + "}"
@@ -153,23 +173,48 @@ class _Text:
 
 
 class _SanitizedText(_Text):
+    key = staticmethod(_quoted)
+    fields = _FIELDS
+
     def command(self, command: Mapping[str, Any], room: int, kept: str | None) -> str:
-        text = "{"
+        texts = []
         for key, value in command.items():
-            if key not in _LEFT_OUT:
-                hidden = type(value) in _SCALAR_TYPES and key != kept
-                shown = _HIDDEN if hidden else self.argument(key, value, room - len(text), kept)
-                text += f"{_quoted(key, room)}:{shown},"
-                if len(text) > room:
-                    break
-        return text.rstrip(",") + "}"
+            if key in _LEFT_OUT:
+                continue
+            if type(value) in _SCALAR_TYPES and key != kept:
+                text = _FIELDS.get(key) or _FIELDS.write(key, room)
+            else:
+                text = f"{_quoted(key, room)}:{self.argument(key, value, room, kept)}"
+            texts.append(text)
+            room -= len(text)
+            if room < 0:
+                break
+        return f"{{{','.join(texts)}}}"
 
     def argument(self, key: str, value: Any, room: int, kept: str | None) -> str:
+        if type(value) is dict:
+            return self.document(value, room, _DEPTH - 2)
         if key == kept and isinstance(value, str) and not isinstance(value, Code):
             return _quoted(value, room)
         if key == "documents" and isinstance(value, _LISTS) and value:
             return self.batch(value, room)
         return self.value(value, room, _DEPTH - 1)
+
+    def document(self, document: Mapping[str, Any], room: int, depth: int) -> str:
+        texts, fields = [], self.fields
+        for key, value in document.items():
+            kind = type(value)
+            if kind in _SCALAR_TYPES:
+                text = fields.get(key) or fields.write(key, room)
+            elif kind is dict and depth:
+                text = f"{self.key(key, room)}:{self.document(value, room, depth - 1)}"
+            else:
+                text = f"{self.key(key, room)}:{self.value(value, room, depth)}"
+            texts.append(text)
+            room -= len(text)
+            if room < 0:
+                break
+        return f"{{{','.join(texts)}}}"
 
     def batch(self, documents: Sequence[Any], room: int) -> str:
         first = self.value(documents[0], room, _DEPTH - 2)
@@ -182,15 +227,16 @@ class _SanitizedText(_Text):
         return super().array(items, room, depth)
 
 
+def _masked(value: object, room: int) -> str:
+    return _quoted(value, room) if str(value).startswith("$") else _HIDDEN
+
+
 class _MaskedText(_SanitizedText):
-    @staticmethod
-    def key(key: object, room: int) -> str:
-        return _quoted(key, room) if str(key).startswith("$") else _HIDDEN
+    key = staticmethod(_masked)
+    fields = _Fields(_masked)
 
 
 class _RawText(_Text):
-    hidden_types = frozenset()
-
     def scalar(self, value: Any, room: int, depth: int) -> str:
         if isinstance(value, DBRef):
             return self.value(value.as_doc(), room, depth)

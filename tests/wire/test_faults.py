@@ -95,7 +95,6 @@ POINTS = [
     "Span.get_span_context",
     "Span.is_recording",
     "Span.set_attribute",
-    "Span.set_attributes",
     "Span.set_status",
     "SpanContext.is_valid",
     "Tracer.start_span",
