@@ -258,15 +258,16 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
-        pool = self._pools[event.address]
+        connection = address, connection_id = event.address, event.connection_id
+        pool = self._pools[address]
         pool.pending.pop(caller(), None)
-        checked_out.set((event.address, event.connection_id))
-        pool.used[event.connection_id] = time.monotonic() if self._measures_use else 0.0
+        checked_out.set(connection)
+        pool.used[connection_id] = time.monotonic() if self._measures_use else 0.0
         seconds = _seconds(event)
         if instruments := self.telemetry.pool_instruments:
             instruments.connection_wait_time.record(seconds, pool.attributes)
         if self.waits and seconds >= self.waits.threshold:
-            self.waits.checked_out(event.address, pool.name, seconds)
+            self.waits.checked_out(address, pool.name, seconds)
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""
@@ -284,12 +285,13 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """Count a connection as idle, and measure its use."""
+        connection = address, connection_id = event.address, event.connection_id
         if self._commands:
-            self._commands.checked_in((event.address, event.connection_id))
-        pool = self._pools[event.address]
-        since = pool.used.pop(event.connection_id, None)
+            self._commands.checked_in(connection)
+        pool = self._pools[address]
+        since = pool.used.pop(connection_id, None)
         instruments = self.telemetry.pool_instruments
-        if instruments and self._measures_use and since is not None:
+        if self._measures_use and instruments and since is not None:
             seconds = time.monotonic() - since
             instruments.connection_use_time.record(seconds, pool.attributes)
 
@@ -297,7 +299,10 @@ class PoolTelemetry(ConnectionPoolListener):
 def _seconds(
     event: ConnectionReadyEvent | ConnectionCheckedOutEvent | ConnectionCheckOutFailedEvent,
 ) -> float:
-    return max(event.duration or 0.0, 0.0)  # A clock that was set back made it negative until 4.18.
+    seconds = event.duration
+    if seconds is None or seconds < 0:  # A clock that was set back made it negative until 4.18.
+        return 0.0
+    return seconds
 
 
 def _check_out_failure(event: ConnectionCheckOutFailedEvent) -> Failure:

@@ -42,8 +42,8 @@ _RAW_DEPTH = 100  # MongoDB lets no document be deeper.
 # How many items decide whether a list is one of scalars; later ones are not looked at.
 _SAMPLE = 20
 
-# How many fields are remembered, and how many characters their keys may have.
-_MAX_FIELDS = 1_000
+# How many keys are remembered, and how many characters they may have.
+_MAX_KEYS = 1_000
 _SHORT = 64
 
 _RAW_LEFT_OUT = frozenset({"lsid", "$db", "$clusterTime", "signature"})
@@ -113,24 +113,29 @@ def _quoted(value: object, room: int) -> str:
     return encode_basestring(text)
 
 
-class _Fields(dict[object, str]):
-    """Hidden scalars with their keys, as they are written: most documents have the same few."""
+class _Keys(dict[object, str]):
+    """Keys as they are written, with their colons: most documents have the same few.
 
-    def __init__(self, key: Callable[[object, int], str]) -> None:
+    Args:
+        quoted: Writes a key.
+        left_out: Those that are written as nothing.
+    """
+
+    def __init__(
+        self, quoted: Callable[[object, int], str], left_out: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
-        self._key = key
+        self._quoted = quoted
+        self._left_out = left_out
 
     def write(self, key: object, room: int) -> str:
         """Write one that is not remembered, and remember it if it is short."""
-        field = f"{self._key(key, room)}:{_HIDDEN}"
+        written = "" if key in self._left_out else f"{self._quoted(key, room)}:"
         if type(key) is str and len(key) <= min(room, _SHORT):
-            if len(self) >= _MAX_FIELDS:  # To start anew costs less than to keep an order.
+            if len(self) >= _MAX_KEYS:  # To start anew costs less than to keep an order.
                 self.clear()
-            self[key] = field
-        return field
-
-
-_FIELDS = _Fields(_quoted)
+            self[key] = written
+        return written
 
 
 class _Text:
@@ -141,6 +146,8 @@ class _Text:
     """
 
     def value(self, value: Any, room: int, depth: int) -> str:
+        if type(value) is dict and depth:  # By far the most.
+            return self.document(value, room, depth - 1)
         if not isinstance(value, _CONTAINERS):
             return self.scalar(value, room, depth)
         if not depth:
@@ -173,18 +180,21 @@ class _Text:
 
 
 class _SanitizedText(_Text):
-    key = staticmethod(_quoted)
-    fields = _FIELDS
+    keys = _Keys(_quoted)
+    keys_of_commands = _Keys(_quoted, _LEFT_OUT)
 
     def command(self, command: Mapping[str, Any], room: int, kept: str | None) -> str:
-        texts = []
+        texts, keys = [], self.keys_of_commands
         for key, value in command.items():
-            if key in _LEFT_OUT:
+            text = keys.get(key)
+            if text is None:
+                text = keys.write(key, room)
+            if not text:
                 continue
             if type(value) in _SCALAR_TYPES and key != kept:
-                text = _FIELDS.get(key) or _FIELDS.write(key, room)
+                text += _HIDDEN
             else:
-                text = f"{_quoted(key, room)}:{self.argument(key, value, room, kept)}"
+                text += self.argument(key, value, room, kept)
             texts.append(text)
             room -= len(text)
             if room < 0:
@@ -192,8 +202,6 @@ class _SanitizedText(_Text):
         return f"{{{','.join(texts)}}}"
 
     def argument(self, key: str, value: Any, room: int, kept: str | None) -> str:
-        if type(value) is dict:
-            return self.document(value, room, _DEPTH - 2)
         if key == kept and isinstance(value, str) and not isinstance(value, Code):
             return _quoted(value, room)
         if key == "documents" and isinstance(value, _LISTS) and value:
@@ -201,15 +209,13 @@ class _SanitizedText(_Text):
         return self.value(value, room, _DEPTH - 1)
 
     def document(self, document: Mapping[str, Any], room: int, depth: int) -> str:
-        texts, fields = [], self.fields
+        texts, keys = [], self.keys
         for key, value in document.items():
-            kind = type(value)
-            if kind in _SCALAR_TYPES:
-                text = fields.get(key) or fields.write(key, room)
-            elif kind is dict and depth:
-                text = f"{self.key(key, room)}:{self.document(value, room, depth - 1)}"
+            text = keys.get(key) or keys.write(key, room)
+            if type(value) in _SCALAR_TYPES:
+                text += _HIDDEN
             else:
-                text = f"{self.key(key, room)}:{self.value(value, room, depth)}"
+                text += self.value(value, room, depth)
             texts.append(text)
             room -= len(text)
             if room < 0:
@@ -232,8 +238,7 @@ def _masked(value: object, room: int) -> str:
 
 
 class _MaskedText(_SanitizedText):
-    key = staticmethod(_masked)
-    fields = _Fields(_masked)
+    keys = _Keys(_masked)
 
 
 class _RawText(_Text):
