@@ -107,6 +107,7 @@ POINTS = [
 # What operations ask for, and commands only of MongoDB's own convention.
 OPERATION_POINTS = [
     "CommandStartedEvent.server_connection_id",
+    "Span.set_attributes",
     "get_current",
 ]
 # What an operation's spans have to do with.
