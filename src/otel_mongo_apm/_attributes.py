@@ -91,6 +91,9 @@ DRIVER_COMMANDS = frozenset({"endSessions", "killCursors"})
 # `insert` is not among them: to insert many documents is one operation, says the convention.
 BATCH_FIELDS: Mapping[str, str] = {"bulkWrite": "ops", "delete": "deletes", "update": "updates"}
 
+# In a find whose cursor waits for documents.
+AWAIT_DATA = "awaitData"
+
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
 _DOCUMENT_LENGTH = struct.Struct("<i")
 
@@ -154,7 +157,7 @@ def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
     False
     """
     if command_name == "find":
-        return "awaitData" in command
+        return AWAIT_DATA in command
     if command_name == "aggregate":
         pipeline: Any = command.get("pipeline")
         return bool(pipeline) and "$changeStream" in pipeline[0]

@@ -46,7 +46,9 @@ class CommandSpans:
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
-        self._describes_start = bool(self._query_text or self._request_hook)
+        # What most commands can go without, so that it is asked only once.
+        self.describe_each_start = bool(self._query_text or self._request_hook)
+        self.tell_each_success = bool(self._response_hook)
 
     def start(
         self,
@@ -77,7 +79,7 @@ class CommandSpans:
         )
         if span.is_recording():
             command.is_recording = True
-            if self._describes_start or signature.batch_field:
+            if self.describe_each_start or signature.batch_field:
                 self._describe_start(command, event)
 
     def start_late(self, command: InFlightCommand, seconds: float) -> None:

@@ -11,6 +11,7 @@ from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
 from ._attributes import (
+    AWAIT_DATA,
     COLLECTION_FIELDS,
     collection_name,
     command_failure,
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from ._inflight import Connection, InFlightCommand
     from ._instruments import Instruments
 
-# Those that may open cursors that wait, go on with cursors, or close them.
-CURSOR_COMMANDS = frozenset({"aggregate", "find", "getMore", "killCursors"})
+# Those that may open cursors that wait, go on with cursors, or close them. A find tells by itself.
+CURSOR_COMMANDS = frozenset({"aggregate", "getMore", "killCursors"})
 
 
 @shielded_listener
@@ -52,8 +53,8 @@ class CommandTelemetry(CommandListener):
         self._telemetry = client.telemetry
         self._instruments = client.telemetry.command_instruments
         self._timeline = client.timeline
-        self._of_operations = client.telemetry.traces_operations
-        self._spans = MongodbCommandSpans(client) if self._of_operations else CommandSpans(client)
+        of_operations = client.telemetry.traces_operations
+        self._spans = MongodbCommandSpans(client) if of_operations else CommandSpans(client)
         self._signatures = CommandSignatures(client.telemetry.settings, client.client)
         self._cursors = OpenCursors()
         self.in_flight = client.in_flight
@@ -69,7 +70,7 @@ class CommandTelemetry(CommandListener):
             collection = collection_name(name, database, document)
         signature = self._signatures[name, database, collection, event.connection_id]
         command = in_flight_command(event, signature, self._timeline.latest)
-        if name in CURSOR_COMMANDS:
+        if name in CURSOR_COMMANDS or AWAIT_DATA in document:
             self._look_closer(command, event, name, document)
         try:
             if command.special is None or command.special.put_off is None:
@@ -111,7 +112,12 @@ class CommandTelemetry(CommandListener):
                 self._spans.start_late(command, _seconds(event))
             if command.rows is not None and (reply["cursor"].get("id") or command.special):
                 self._keep_cursor(command, reply["cursor"].get("id"))
-            if command.is_recording or self._of_operations:
+            if (
+                command.rows is not None
+                or command.failure
+                or command.latest_event != self._timeline.latest
+                or self._spans.tell_each_success
+            ):
                 self._spans.succeed(command, event)
             if self._instruments:
                 _measure(self._instruments, command, _seconds(event))

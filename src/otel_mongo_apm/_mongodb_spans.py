@@ -34,7 +34,7 @@ class MongodbCommandSpans(CommandSpans):
 
     def __init__(self, client: ClientTelemetry) -> None:
         super().__init__(client)
-        self._describes_start = True
+        self.describe_each_start = self.tell_each_success = True
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
         """Describe how a command ended that the server calls a success."""
