@@ -77,7 +77,9 @@ class InstrumentedProgram:
             [python.with_name("opentelemetry-instrument"), python, script],
             env=environment,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            # Python 3.11 may mix up what several threads print at once.
+            errors="replace",
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

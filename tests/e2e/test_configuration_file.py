@@ -75,7 +75,7 @@ def commands(tmp_path, mongodb_uri):
             },
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=110,
             check=True,
         )
         printed = spans(exported(process.stdout.splitlines()))
