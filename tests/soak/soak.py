@@ -63,7 +63,7 @@ MAX_ENTRIES = 150
 # Cursors that PyMongo could not kill are kept up to a number. A small one is soon reached.
 _cursors.MAX_CURSORS = 100
 # What grows for as long as there are names that were not met before.
-NAMES = {"_Names._admitted", "_Fields", "_query_text._FIELDS"}
+NAMES = {"_Names._admitted", "_Keys"}
 # One series for each command. Of all there could be, some would only come late: they are the SDK's.
 ONE_SERIES = View(instrument_name="*", attribute_keys={"db.operation.name"})
 
