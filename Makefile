@@ -61,7 +61,8 @@ soak: .venv/installed
 	PYTHONMALLOC=malloc $(BIN)/python tests/soak/soak.py --minutes 30 --workers 16
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/listener.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/pytest benchmarks --override-ini timeout=0 --benchmark-quiet
 
 clean:
 	rm -rf .venv .venv-oldest .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site

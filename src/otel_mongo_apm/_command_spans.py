@@ -11,7 +11,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
 )
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
-from ._query_text import raw, sanitized
+from ._query_text import raw, sanitizer
 from ._semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
 from ._shield import shielded
 
@@ -148,11 +148,9 @@ def _links(special: Special) -> Iterator[Link]:
 
 def _query_text(settings: Settings) -> QueryText | None:
     """What makes ``db.query.text`` of a command; nothing if it is off."""
-    length, mask_keys = settings.query_text_max_length, settings.query_text_keys == "masked"
-    texts: dict[str, QueryText] = {
-        "raw": lambda command, _: raw(command, length),
-        "sanitized": lambda command, keep_value: sanitized(
-            command, length, keep_value=keep_value, mask_keys=mask_keys
-        ),
-    }
-    return texts.get(settings.query_text)
+    length = settings.query_text_max_length
+    if settings.query_text == "raw":
+        return lambda command, _: raw(command, length)
+    if settings.query_text == "sanitized":
+        return sanitizer(length, mask_keys=settings.query_text_keys == "masked")
+    return None

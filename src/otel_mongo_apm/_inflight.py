@@ -34,7 +34,7 @@ class Retry(NamedTuple):
         span_context: That of the attempt that failed.
     """
 
-    operation_id: int | None
+    operation_id: int
     number: int
     span_context: SpanContext
 
@@ -91,9 +91,10 @@ class InFlightCommand:
     def fail(self, failure: Failure, operation_id: int | None) -> None:
         """Keep why it failed, and what another attempt would be."""
         self.failure = failure
-        retry = self.special and self.special.retry
-        number = retry.number + 1 if retry else 1
-        self.next_retry = Retry(operation_id, number, self.span.get_span_context())
+        if operation_id is not None:
+            retry = self.special and self.special.retry
+            number = retry.number + 1 if retry else 1
+            self.next_retry = Retry(operation_id, number, self.span.get_span_context())
 
     def close(self) -> None:
         """End the span; keep neither it nor a document for longer than it must be."""

@@ -88,10 +88,19 @@ def sanitized(
         keep_value: Whether the command's own value, if a string, names a collection and stays.
         mask_keys: Whether keys below the top level are hidden too, except operators.
     """
-    writer = _MASKED if mask_keys else _SANITIZED
-    kept = next(iter(command), None) if keep_value else None
-    text = writer.command(command, max_length, kept)
-    return text if len(text) <= max_length else _cut(text, max_length)
+    return sanitizer(max_length, mask_keys=mask_keys)(command, keep_value)
+
+
+def sanitizer(max_length: int, *, mask_keys: bool) -> Callable[[Mapping[str, Any], bool], str]:
+    """Make a function of a command, and of whether to keep its own value, that writes it."""
+    write = (_MASKED if mask_keys else _SANITIZED).command
+
+    def text(command: Mapping[str, Any], keep_value: bool) -> str:  # noqa: FBT001 - Called often.
+        kept = next(iter(command), None) if keep_value else None
+        written = write(command, max_length, kept)
+        return written if len(written) <= max_length else _cut(written, max_length)
+
+    return text
 
 
 def raw(command: Mapping[str, Any], max_length: int) -> str:
@@ -146,8 +155,6 @@ class _Text:
     """
 
     def value(self, value: Any, room: int, depth: int) -> str:
-        if type(value) is dict and depth:  # By far the most.
-            return self.document(value, room, depth - 1)
         if not isinstance(value, _CONTAINERS):
             return self.scalar(value, room, depth)
         if not depth:
@@ -191,8 +198,11 @@ class _SanitizedText(_Text):
                 text = keys.write(key, room)
             if not text:
                 continue
-            if type(value) in _SCALAR_TYPES and key != kept:
+            kind = type(value)
+            if kind in _SCALAR_TYPES and key != kept:
                 text += _HIDDEN
+            elif kind is dict:
+                text += self.document(value, room, _DEPTH - 2)
             else:
                 text += self.argument(key, value, room, kept)
             texts.append(text)
@@ -203,7 +213,7 @@ class _SanitizedText(_Text):
 
     def argument(self, key: str, value: Any, room: int, kept: str | None) -> str:
         if key == kept and isinstance(value, str) and not isinstance(value, Code):
-            return _quoted(value, room)
+            return encode_basestring(value) if len(value) <= room else _quoted(value, room)
         if key == "documents" and isinstance(value, _LISTS) and value:
             return self.batch(value, room)
         return self.value(value, room, _DEPTH - 1)
@@ -212,8 +222,11 @@ class _SanitizedText(_Text):
         texts, keys = [], self.keys
         for key, value in document.items():
             text = keys.get(key) or keys.write(key, room)
-            if type(value) in _SCALAR_TYPES:
+            kind = type(value)
+            if kind in _SCALAR_TYPES:
                 text += _HIDDEN
+            elif kind is dict and depth:
+                text += self.document(value, room, depth - 1)
             else:
                 text += self.value(value, room, depth)
             texts.append(text)

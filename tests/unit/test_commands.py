@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from events import ADDRESS, failed, started, succeeded
+from events import ADDRESS, MILLISECOND, REQUEST_ID, failed, started, succeeded
 from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode
+from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent
 
 from otel_mongo_apm import Settings, _conventions, _cursors, _inflight, event_listeners
 from otel_mongo_apm._client import ClientTelemetry
@@ -671,6 +673,28 @@ def test_a_getmore_that_was_interrupted(commands, telemetry, on_a_connection):
     assert telemetry.span.status.status_code is StatusCode.ERROR
 
 
+def test_the_memory_of_a_command(commands, on_a_connection):
+    """A command in flight takes less than 400 bytes beside its span and what it shares."""
+    commands.started(started(FIND))
+    commands.failed(failed("find", {"code": 91}))
+    commands.started(started(FIND))  # A retry: more is told of it than of others.
+    (command,) = commands.in_flight._open
+
+    own = [command, command.began, command.special, command.special.retry]
+    assert sum(map(sys.getsizeof, own)) < 400
+
+
+def test_what_has_ended_is_not_kept(commands, telemetry):
+    """Of a command that has ended, its thread keeps neither the span nor the document."""
+    commands.started(started(TAIL))
+    commands.succeeded(succeeded("getMore", more(4711, {})))
+    command = _inflight._latest.get()
+
+    assert telemetry.span.name == "getMore users"
+    assert command.span is INVALID_SPAN
+    assert command.special.put_off is None
+
+
 def test_too_many_in_flight(commands, telemetry, monkeypatch):
     """What is in flight is bounded; the oldest that has to make room is ended."""
     monkeypatch.setattr(_inflight, "MAX_OPEN", 3)
@@ -710,6 +734,15 @@ def test_no_retries(commands, telemetry):
 
     assert [span.attributes.get(RETRY) for span in telemetry.spans] == [None] * 3
     assert [span.links for span in telemetry.spans] == [()] * 3
+
+
+def test_an_operation_without_an_id(commands, telemetry):
+    """What has no operation ID is no retry of what had none either."""
+    for _ in range(2):
+        commands.started(CommandStartedEvent(FIND, "shop", REQUEST_ID, ADDRESS, None))
+        commands.failed(CommandFailedEvent(MILLISECOND, {}, "find", REQUEST_ID, ADDRESS, None))
+
+    assert [span.attributes.get(RETRY) for span in telemetry.spans] == [None] * 2
 
 
 def opened(cursor_id: int) -> dict[str, Any]:

@@ -683,3 +683,22 @@ def test_long_strings_are_cut_before_they_are_written(command: dict[str, Any]) -
     unfinished += [_query_text._RAW.value(command, room, 100) for room in range(1, 60)]
 
     assert max(map(len, unfinished)) < 500
+
+
+def test_keys_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys there are, few are remembered, and none that is long."""
+    monkeypatch.setattr(_query_text, "_MAX_KEYS", 10)
+    keys = _query_text._SANITIZED.keys
+    for number in range(100):
+        text({"find": "a", "filter": {f"key{number}": 1, f"{LONG}{number}": 1}})
+
+    assert 0 < len(keys) <= 10
+    assert max(map(len, keys)) < 100
+
+
+def test_a_key_without_room_is_not_remembered() -> None:
+    """A key that was cut for want of room is shown as a whole where there is room."""
+    command = {"find": "a", "filter": {"a_key_that_no_other_test_has": 1}}
+    sanitized(command, 30, keep_value=True)
+
+    assert text(command) == '{"find":"a","filter":{"a_key_that_no_other_test_has":"?"}}'

@@ -1,0 +1,108 @@
+"""An application by itself, instrumented or not: works when told to, and says how long it took.
+
+    python worker.py CONTENDER URI
+
+Each line of its input is a kind of work and a number; each of its output the seconds of the wall
+and of this process's CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
+from pymongo import AsyncMongoClient, MongoClient
+from synthetic import providers
+
+from otel_mongo_apm import MongoInstrumentor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DOCUMENTS, TASKS = 1_000, 100
+
+EVERYTHING = {
+    "query_text": "raw",
+    "error_messages": True,
+    "events": "both",
+    "pool_use_time": True,
+    "wait_span_threshold": 0,
+}
+OURS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "ours, no metrics": {"metrics": False},
+    "ours, no metrics or text": {"metrics": False, "query_text": "off"},
+    "ours, everything": EVERYTHING,
+    "ours, mongodb": {"span_convention": "mongodb"},
+}
+NOTHING, CONTRIB = "not instrumented", "contrib"
+CONTENDERS = (NOTHING, CONTRIB, *OURS)
+
+
+def instrument(contender: str) -> None:
+    """Instrument all clients as the contender would."""
+    sdk = providers()
+    if contender == CONTRIB:
+        PymongoInstrumentor().instrument(tracer_provider=sdk["tracer_provider"])
+    elif contender != NOTHING:
+        MongoInstrumentor().instrument(**sdk, **OURS[contender])
+
+
+class Application:
+    """What an application does with MongoDB."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._users = MongoClient(uri).benchmark.users
+        self._written = MongoClient(uri).benchmark.written
+        self._loop = asyncio.new_event_loop()
+        self._async_users: Any = None
+
+    def find_one(self, number: int) -> None:
+        """Find documents by their `_id`."""
+        for _ in range(number):
+            self._users.find_one({"_id": 7})
+
+    def insert_one(self, number: int) -> None:
+        """Insert documents."""
+        for _ in range(number):
+            self._written.insert_one({"name": "Alice", "age": 30})
+
+    def cursor(self, number: int) -> None:
+        """Read 1,000 documents, 100 at a time."""
+        for _ in range(number):
+            assert len(list(self._users.find(batch_size=100))) == DOCUMENTS
+
+    def tasks(self, number: int) -> None:
+        """Let 100 tasks find a document each, at the same time."""
+        self._loop.run_until_complete(self._gather(number))
+
+    async def _gather(self, number: int) -> None:
+        if self._async_users is None:
+            self._async_users = AsyncMongoClient(self._uri).benchmark.users
+        for _ in range(number):
+            await asyncio.gather(*(self._async_users.find_one({"_id": 7}) for _ in range(TASKS)))
+
+
+def timed(work: Callable[[int], None], number: int) -> tuple[float, float]:
+    """How long it takes, by the wall and by this process's CPU."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work(number)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main() -> None:
+    """Do as told."""
+    contender, uri = sys.argv[1:]
+    instrument(contender)
+    application = Application(uri)
+    for line in sys.stdin:
+        name, number = line.split()
+        print(*timed(getattr(application, name), int(number)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
