@@ -28,10 +28,8 @@ def current_task() -> asyncio.Task[object] | None:
 
 def caller() -> Hashable:
     """The task or the greenlet that runs, or else the thread's identifier."""
-    return current_task() or _greenlet_or_thread()
-
-
-def _greenlet_or_thread() -> Hashable:
+    if _get_running_loop() is not None and (task := asyncio.current_task()):
+        return task
     # Where nobody has imported greenlet there are none. Of one, unlike of an identifier, it can be
     # asked whether it is dead.
     greenlet = sys.modules.get("greenlet")

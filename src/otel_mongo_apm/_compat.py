@@ -59,7 +59,7 @@ def is_made_by_encryption() -> bool:
 
 def is_traced_natively(client: Any) -> bool:
     """Whether a client makes spans by itself, as those of a PyMongo to come can."""
-    if client is None or _topology(client) is None:
+    if client is None or topology_of(client) is None:
         return False
     tracing = getattr(client.options, "tracing", None)
     return isinstance(tracing, Mapping) and bool(tracing.get("enabled"))
@@ -119,7 +119,7 @@ class _Nothing:
 
 def has_servers(client: Any) -> bool:
     """Whether a client has begun to connect."""
-    topology = _topology(client)
+    topology = topology_of(client)
     if topology is not None and not hasattr(topology, "_servers"):
         warn_of_loss("Topology._servers", "it is not known whether a client has connected already")
     return bool(getattr(topology, "_servers", None))
@@ -168,7 +168,7 @@ def check(client: Any) -> None:
     if "_topology" not in vars(client):
         warn_of_loss("client._topology", "clusters are not told of")
         return
-    topology = _topology(client)
+    topology = topology_of(client)
     if topology is None:  # Its SRV record was not looked up yet.
         return
     if not hasattr(topology, "_topology_id"):
@@ -179,7 +179,7 @@ def check(client: Any) -> None:
 
 def topology_description(client: Any) -> TopologyDescription | None:
     """A client's live description; none before it has one."""
-    if _topology(client) is None:  # It is being made, or its SRV record was not looked up yet.
+    if topology_of(client) is None:  # It is being made, or its SRV record was not looked up yet.
         return None
     description: TopologyDescription = client.topology_description
     return description
@@ -187,15 +187,16 @@ def topology_description(client: Any) -> TopologyDescription | None:
 
 def topology_id(client: Any) -> ObjectId | None:
     """The ID by which PyMongo's own events and logs call a client's topology."""
-    return getattr(_topology(client), "_topology_id", None)
+    return getattr(topology_of(client), "_topology_id", None)
 
 
 def is_closed(client: Any) -> bool:
     """Whether a client was closed."""
-    return bool(getattr(_topology(client), "_closed", False))
+    return bool(getattr(topology_of(client), "_closed", False))
 
 
-def _topology(client: Any) -> Any:
+def topology_of(client: Any) -> Any:
+    """What a client knows its servers by; none while it is being made."""
     return vars(client).get("_topology")
 
 
@@ -222,7 +223,7 @@ def _alive(clients: object) -> Iterator[Any]:
 
 def app_name(client: Any) -> str | None:
     """What a client calls its application to the server; none before it is made."""
-    name = None if _topology(client) is None else client.options.pool_options.appname
+    name = None if topology_of(client) is None else client.options.pool_options.appname
     return str(name) if name else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ._client import LISTENERS, client_listeners, keep_wrapped
 from ._client_reference import ClientReference
 from ._compat import change_listeners, check, driver_client, has_servers
+from ._selection import observe_anew
 from ._settings import Settings
 from ._telemetry import Telemetry
 
@@ -42,6 +43,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
     listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
     check(client)
     if change_listeners(client, ours, listeners):
+        observe_anew(client)
         _telemetries.add(telemetry)
         if has_servers(client):
             _logger.warning(

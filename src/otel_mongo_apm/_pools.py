@@ -195,7 +195,8 @@ class PoolTelemetry(ConnectionPoolListener):
         self.cluster = client.cluster
         self.waits = client.waits
         self._pools = client.pools
-        self._measures_use = client.telemetry.settings.pool_use_time
+        self._counts = client.telemetry.pool_instruments is not None
+        self._measures_use = self._counts and client.telemetry.settings.pool_use_time
 
     def pool_created(self, event: PoolCreatedEvent) -> None:
         """Make a pool; PyMongo tells those of its options that are no defaults."""
@@ -232,6 +233,8 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_ready(self, event: ConnectionReadyEvent) -> None:
         """Count a connection, and measure how long it took to make."""
+        if not self._counts:
+            return
         pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
         if (waiting := caller()) in pool.pending:
@@ -254,20 +257,22 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
         """Count a caller that waits."""
-        self._pools[event.address].wait_for(caller())
+        if self._counts:
+            self._pools[event.address].wait_for(caller())
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
         connection = address, connection_id = event.address, event.connection_id
-        pool = self._pools[address]
-        pool.pending.pop(caller(), None)
         checked_out.set(connection)
-        pool.used[connection_id] = time.monotonic() if self._measures_use else 0.0
+        if self._counts:
+            pool = self._pools[address]
+            pool.pending.pop(caller(), None)
+            pool.used[connection_id] = time.monotonic() if self._measures_use else 0.0
         seconds = _seconds(event)
         if instruments := self.telemetry.pool_instruments:
             instruments.connection_wait_time.record(seconds, pool.attributes)
         if self.waits and seconds >= self.waits.threshold:
-            self.waits.checked_out(address, pool.name, seconds)
+            self.waits.checked_out(address, self._pools[address].name, seconds)
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""
@@ -288,6 +293,8 @@ class PoolTelemetry(ConnectionPoolListener):
         connection = address, connection_id = event.address, event.connection_id
         if self._commands:
             self._commands.checked_in(connection)
+        if not self._counts:
+            return
         pool = self._pools[address]
         since = pool.used.pop(connection_id, None)
         instruments = self.telemetry.pool_instruments

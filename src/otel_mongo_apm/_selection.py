@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ._attributes import exception_failure
-from ._compat import listeners_of, topology_classes
+from ._compat import listeners_of, topology_classes, topology_of
 from ._pools import PoolTelemetry
 from ._shield import quietly_shielded
 from ._wrapping import Wrapping, replace_method
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Where one of PyMongo's topologies keeps who observes it.
 _OBSERVER = "_otel_mongo_apm_observer"
+_UNKNOWN = object()
 
 
 class _SelectionObserver:
@@ -49,22 +50,22 @@ class _SelectionObserver:
 
 
 @quietly_shielded
-def _observer(topology: Any) -> _SelectionObserver | None:
-    attributes = vars(topology)
-    if _OBSERVER not in attributes:
-        listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
-        ours = next(listeners, None)
-        is_needed = ours and (ours.telemetry.sees_cluster or ours.waits)
-        attributes[_OBSERVER] = _SelectionObserver(ours) if ours and is_needed else None
-    observer: _SelectionObserver | None = attributes[_OBSERVER]
+def _find_observer(topology: Any) -> _SelectionObserver | None:
+    listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
+    ours = next(listeners, None)
+    is_needed = ours and (ours.telemetry.sees_cluster or ours.waits)
+    observer = _SelectionObserver(ours) if ours and is_needed else None
+    setattr(topology, _OBSERVER, observer)
     return observer
 
 
 def _observed(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
     @functools.wraps(original)
     def select_server(self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        observer = _observer(self) if is_in_force() else None
-        if observer is None:
+        observer: Any = getattr(self, _OBSERVER, _UNKNOWN)
+        if observer is _UNKNOWN:
+            observer = _find_observer(self)
+        if observer is None or not is_in_force():
             return original(self, selector, operation, *args, **kwargs)
         began = time.monotonic()
         try:
@@ -83,8 +84,10 @@ def _observed_async(original: Callable[..., Any], is_in_force: IsInForce) -> Cal
     async def select_server(
         self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        observer = _observer(self) if is_in_force() else None
-        if observer is None:
+        observer: Any = getattr(self, _OBSERVER, _UNKNOWN)
+        if observer is _UNKNOWN:
+            observer = _find_observer(self)
+        if observer is None or not is_in_force():
             return await original(self, selector, operation, *args, **kwargs)
         began = time.monotonic()
         try:
@@ -101,6 +104,13 @@ def _observed_async(original: Callable[..., Any], is_in_force: IsInForce) -> Cal
 def _wrap_all() -> Iterator[Undo]:
     for cls, is_async in topology_classes():
         yield replace_method(cls, "select_server", _observed_async if is_async else _observed)
+
+
+def observe_anew(client: Any) -> None:
+    """Let a client's next server selection find out who observes it."""
+    topology = topology_of(client)
+    if topology is not None:
+        vars(topology).pop(_OBSERVER, None)
 
 
 wrap_server_selection = Wrapping(_wrap_all).begin

@@ -39,33 +39,35 @@ def shielded_listener(listener: Listener) -> Listener:
     """Shield quietly what PyMongo calls, which would print whatever is raised at every event."""
     for name, method in list(vars(listener).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
-            shield = _shield(method, method, partial(_breaks_silence, method.__qualname__))
-            setattr(listener, name, wraps(method)(shield))
+            setattr(listener, name, _shielded_method(method))
     return listener
+
+
+def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    is_heard = partial(_breaks_silence, method.__qualname__)
+
+    # Of two parameters, as the methods of a listener: to take any would cost them much more.
+    @wraps(method)
+    def call(listener: Any, event: Any) -> None:
+        try:
+            method(listener, event)
+        except Exception:
+            if is_heard():
+                _logger.exception("%r failed.", method)
+
+    return call
 
 
 def _shielded(
     function: Callable[Parameters, Result], is_heard: Callable[[], bool]
 ) -> Callable[Parameters, Result | None]:
-    shield = _shield(lambda args, kwargs: function(*args, **kwargs), function, is_heard)
-
     @wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
-        return shield(args, kwargs)
-
-    return call
-
-
-def _shield(
-    function: Callable[[Any, Any], Result], name: object, is_heard: Callable[[], bool]
-) -> Callable[[Any, Any], Result | None]:
-    # Of two parameters, as the methods of a listener: to take any would cost them much more.
-    def call(first: Any, second: Any) -> Result | None:
         try:
-            return function(first, second)
+            return function(*args, **kwargs)
         except Exception:
             if is_heard():
-                _logger.exception("%r failed.", name)
+                _logger.exception("%r failed.", function)
             return None
 
     return call

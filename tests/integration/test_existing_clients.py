@@ -95,6 +95,18 @@ def test_undone(client, telemetry):
     assert len(telemetry.commands) == 1
 
 
+def test_its_waits(client, telemetry):
+    """Its waits for a server have spans, even if earlier ones were nobody's or another's."""
+    client.shop.users.find_one()
+    for _ in range(2):
+        instrument_client(client, **telemetry.providers, wait_span_threshold=0)
+        client.shop.users.find_one()
+
+        assert telemetry.named("select server")
+        MongoInstrumentor().uninstrument()
+        telemetry.forget()
+
+
 def test_the_listeners_of_others_stay(mongodb_uri, telemetry):
     """Listeners that it had are still told."""
     told = []

@@ -269,6 +269,6 @@ def test_an_observer_of_selections_that_fails(client, caplog, monkeypatch):
     observer = _selection._SelectionObserver(PoolTelemetry(client))
     for _ in range(3):
         observer.ended(Unreadable(), "find", 0.1)
-        assert _selection._observer(object()) is None
+        assert _selection._find_observer(object()) is None
 
     assert ["ended" in line for line in heard(caplog)] == [True, False]
