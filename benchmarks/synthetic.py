@@ -182,13 +182,18 @@ def listener_with_pool(exchange: Exchange, **settings: Any) -> Contender:
 
 
 def floor(
-    exchange: Exchange, sampler: Sampler | None = None, *, spans: bool = True, metrics: bool = True
+    exchange: Exchange,
+    sampler: Sampler | None = None,
+    *,
+    metrics: bool = True,
+    wait_time: bool = False,
 ) -> Contender:
     """What the SDK costs by itself: a span and measurements with the same attributes."""
     sdk = providers(sampler)
     tracer = sdk["tracer_provider"].get_tracer("floor")
     meter = sdk["meter_provider"].get_meter("floor")
     duration, returned = meter.create_histogram("duration"), meter.create_histogram("rows")
+    wait, pool = meter.create_histogram("wait"), {"db.client.connection.pool.name": "db.example"}
     name, attributes, rows = f"{exchange.name} users", exchange.attributes, exchange.rows
     error, measured = exchange.error, {**attributes, **exchange.error}
     opened_by = tracer.start_span("find users").get_span_context()
@@ -205,17 +210,18 @@ def floor(
         return span
 
     def measure(span: Any) -> None:
-        context = set_span_in_context(span) if span and span.is_recording() else None
+        context = set_span_in_context(span) if span.is_recording() else None
         duration.record(0.001, measured, context)
         if rows is not None:
             returned.record(rows, measured, context)
 
     def send(number: int) -> None:
         for _ in range(number):
-            span = start() if spans else None
+            if wait_time:
+                wait.record(0.00001, pool)
+            span = start()
             if metrics:
                 measure(span)
-            if span:
-                span.end()
+            span.end()
 
     return send

@@ -117,6 +117,28 @@ def test_pools(compare):
     compare("pools and timeline", contenders, lines, rounds=ROUNDS, number=NUMBER)
 
 
+def test_where_it_goes(compare):
+    """What a find on a free connection costs by default: each line's part of the last."""
+    default = "and its connection: the default"
+    contenders = {
+        FLOOR_SPAN: floor(FIND, metrics=False),
+        FLOOR_BOTH: floor(FIND),
+        "floor: and wait_time": floor(FIND, wait_time=True),
+        "ours: span, measured": listener(FIND, **OFF),
+        "and text": listener(FIND),
+        default: listener_with_pool(FIND),
+    }
+    lines = [
+        Line(FLOOR_SPAN, default),
+        Line(FLOOR_BOTH, default, beyond=FLOOR_SPAN),
+        Line("ours: span, measured", default, beyond=FLOOR_BOTH),
+        Line("and text", default, beyond="ours: span, measured"),
+        Line("floor: and wait_time", default, beyond=FLOOR_BOTH),
+        Line(default, default, beyond="and text"),
+    ]
+    compare("where the time goes", contenders, lines, rounds=ROUNDS, number=NUMBER)
+
+
 def test_threads(compare):
     """Eight threads at a time, each with its own commands, beside eight that pay the floor."""
     with ThreadPoolExecutor(THREADS) as threads:

@@ -112,15 +112,14 @@ class CommandTelemetry(CommandListener):
                 self._spans.start_late(command, _seconds(event))
             if command.rows is not None and (reply["cursor"].get("id") or command.special):
                 self._keep_cursor(command, reply["cursor"].get("id"))
-            if self._spans.tell_each_success or (
-                command.is_recording
-                and (
-                    command.rows is not None
-                    or command.failure
-                    or command.latest_event != self._timeline.latest
-                )
-            ):
+            if self._spans.tell_each_success:
                 self._spans.succeed(command, event)
+            elif command.is_recording and (
+                command.rows is not None
+                or command.failure
+                or command.latest_event != self._timeline.latest
+            ):
+                self._spans.describe_end(command)
             if self._instruments:
                 _measure(self._instruments, command, _seconds(event))
         finally:
