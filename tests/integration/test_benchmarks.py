@@ -1,0 +1,42 @@
+"""The applications that `make bench` compares do their work, whoever instruments them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pymongo
+import pytest
+from versions import needs_async
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = 1_000
+
+
+@needs_async
+def test_an_application(mongodb_uri):
+    """Each contender finds, inserts and reads, and says how long it took."""
+    pytest.importorskip("opentelemetry.instrumentation.pymongo")
+    from worker import CONTENDERS  # noqa: PLC0415 - Not where there is no AsyncMongoClient.
+
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.drop_database("benchmark")
+        client.benchmark.users.insert_many({"_id": number} for number in range(DOCUMENTS))
+        for contender in CONTENDERS:
+            finished = subprocess.run(
+                [sys.executable, ROOT / "benchmarks" / "worker.py", contender, mongodb_uri],
+                input="find_one 1\ninsert_one 1\ncursor 1\ntasks 1\n",
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                env={**os.environ, "PYTHONWARNINGS": "default"},
+            )
+            lines = finished.stdout.splitlines()
+
+            assert finished.returncode == 0, finished.stderr
+            assert [all(float(each) >= 0 for each in line.split()) for line in lines] == [True] * 4
+        assert client.benchmark.written.count_documents({}) == len(CONTENDERS)
+        client.drop_database("benchmark")
