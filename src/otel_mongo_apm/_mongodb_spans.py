@@ -78,7 +78,7 @@ class MongodbCommandSpans(CommandSpans):
 
     def _attributes(self, command: InFlightCommand, event: CommandStartedEvent) -> Attributes:
         attributes = dict(command.signature.attributes)
-        if command.connection and command.connection[0] == event.connection_id:
+        if command.connection:
             attributes[DB_MONGODB_DRIVER_CONNECTION_ID] = command.connection[1]
         if event.server_connection_id is not None:
             attributes[DB_MONGODB_SERVER_CONNECTION_ID] = event.server_connection_id

@@ -873,6 +873,26 @@ def test_client_encryption(client, telemetry):
     assert "alice" not in str([dict(span.attributes) for span in telemetry.spans])
 
 
+def test_the_connection_of_an_exhaust_cursor(client, telemetry):
+    """A getMore tells the connection that its cursor keeps, not the one that was used last."""
+    users = client.shop.users
+    for read in (users.find, users.find_raw_batches):
+        with read(batch_size=2, cursor_type=pymongo.CursorType.EXHAUST) as cursor:
+            next(cursor)
+            client.admin.command("ping")
+            list(cursor)
+
+        (find,) = telemetry.named("find")
+        (ping,) = telemetry.named("ping")
+        of_cursor = {driver_connection(span) for span in telemetry.named("getMore")}
+        assert of_cursor == {driver_connection(find)} != {driver_connection(ping)}
+        telemetry.forget()
+
+
+def driver_connection(span):
+    return span.attributes["db.mongodb.driver_connection_id"]
+
+
 class Auditor(CommandListener):
     """Calls another client whenever this one's inserts begin."""
 
