@@ -835,6 +835,24 @@ def test_existing_client(telemetry, mongodb_uri):
         assert len(telemetry.spans) == 2
 
 
+@pytest.mark.parametrize(
+    ("call", "operation"),
+    [
+        (lambda db: db.drop_collection(5), "dropCollection shop"),
+        (lambda db: db.create_collection(5), "createCollection shop"),
+        (lambda db: db.client.drop_database(5), "dropDatabase"),
+    ],
+)
+def test_wrong_arguments(client, telemetry, caplog, call, operation):
+    """What is no name is PyMongo's to complain about; the call failed, and nothing of ours did."""
+    with pytest.raises(TypeError):
+        call(client.shop)
+
+    (failed,) = [span for span in telemetry.spans if span.status.status_code is StatusCode.ERROR]
+    assert failed.name == operation
+    assert not caplog.records
+
+
 def test_uninstrument_midway(client, telemetry):
     """An operation that is begun ends, whatever is undone meanwhile."""
     with client.start_session() as session, session.start_transaction():
