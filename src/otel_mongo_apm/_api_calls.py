@@ -202,8 +202,10 @@ def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None
     return collection_name(next(iter(command)), database, command)
 
 
-def _name_of(given: Any) -> str:
-    return str(given if isinstance(given, str) else given.name)
+def _name_of(given: Any) -> str | None:
+    """The name of a database or a collection; none of what PyMongo will not accept."""
+    name = given if isinstance(given, str) else getattr(given, "name", None)
+    return name if isinstance(name, str) else None
 
 
 def _written(operation: object) -> str:

@@ -30,10 +30,12 @@ def caller() -> Hashable:
     """The task or the greenlet that runs, or else the thread's identifier."""
     if _get_running_loop() is not None and (task := asyncio.current_task()):
         return task
-    # Where nobody has imported greenlet there are none. Of one, unlike of an identifier, it can be
-    # asked whether it is dead.
-    greenlet = sys.modules.get("greenlet")
-    return greenlet.getcurrent() if greenlet else get_ident()
+    # Where nobody has imported greenlet, or not yet all of it, there are none. Of one, unlike of an
+    # identifier, it can be asked whether it is dead.
+    current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+    greenlet = current and current()
+    # A thread's first greenlet is the thread, which was known already when there were none.
+    return get_ident() if greenlet is None or greenlet.parent is None else greenlet
 
 
 def is_over(caller: Hashable) -> bool:

@@ -69,7 +69,8 @@ class CommandTelemetry(CommandListener):
         if collection.__class__ is not str:
             collection = collection_name(name, database, document)
         signature = self._signatures[name, database, collection, event.connection_id]
-        command = in_flight_command(event, signature, self._timeline.latest)
+        connection = self.in_flight.connection_of(event)
+        command = in_flight_command(event, signature, self._timeline.latest, connection)
         if name in CURSOR_COMMANDS or AWAIT_DATA in document:
             self._look_closer(command, event, name, document)
         try:

@@ -11,7 +11,7 @@ from ._attributes import exception_attributes
 from ._callers import NOBODYS_CONTEXT
 from ._command_spans import CommandSpans
 from ._compat import exception_in_hand, is_background
-from ._operations import operation_in_progress
+from ._operations import operation_in_progress, outside_of_operations
 from ._semconv import (
     DB_MONGODB_CURSOR_ID,
     DB_MONGODB_DRIVER_CONNECTION_ID,
@@ -35,13 +35,16 @@ class MongodbCommandSpans(CommandSpans):
     def __init__(self, client: ClientTelemetry) -> None:
         super().__init__(client)
         self.describe_each_start = self.tell_each_success = True
+        self._request_hook = self._request_hook and outside_of_operations(self._request_hook)
+        self._response_hook = self._response_hook and outside_of_operations(self._response_hook)
+        self._failed_hook = self._failed_hook and outside_of_operations(self._failed_hook)
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
         """Describe how a command ended that the server calls a success."""
         cursor = event.reply.get("cursor")
         # That of a cursor which has no more to give is 0; a getMore has told its own.
         if isinstance(cursor, Mapping) and (cursor_id := cursor.get("id")):
-            _tell_cursor(command, cursor_id)
+            self._tell_cursor(command, cursor_id)
         super().succeed(command, event)
 
     def describe_end(self, command: InFlightCommand) -> None:
@@ -67,7 +70,7 @@ class MongodbCommandSpans(CommandSpans):
             super().start(command, event, context, start_time, attributes)
 
     def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
-        operation = operation_in_progress()
+        operation = operation_in_progress(self._timeline)
         if operation is None:  # PyMongo made the call by a way that is not known here.
             return NOBODYS_CONTEXT if is_background() else None
         operation.sends(event.database_name, command.signature.collection)
@@ -75,7 +78,7 @@ class MongodbCommandSpans(CommandSpans):
 
     def _attributes(self, command: InFlightCommand, event: CommandStartedEvent) -> Attributes:
         attributes = dict(command.signature.attributes)
-        if command.connection and command.connection[0] == event.connection_id:
+        if command.connection:
             attributes[DB_MONGODB_DRIVER_CONNECTION_ID] = command.connection[1]
         if event.server_connection_id is not None:
             attributes[DB_MONGODB_SERVER_CONNECTION_ID] = event.server_connection_id
@@ -88,15 +91,14 @@ class MongodbCommandSpans(CommandSpans):
         if (number := document.get("txnNumber")) is not None:
             command.span.set_attribute(DB_MONGODB_TXN_NUMBER, number)
         if event.command_name == "getMore":
-            _tell_cursor(command, document["getMore"])
+            self._tell_cursor(command, document["getMore"])
         super()._describe_start(command, event)
 
-
-def _tell_cursor(command: InFlightCommand, cursor_id: int) -> None:
-    if command.is_recording:
-        command.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)
-    if operation := operation_in_progress():
-        operation.has_cursor(cursor_id)
+    def _tell_cursor(self, command: InFlightCommand, cursor_id: int) -> None:
+        if command.is_recording:
+            command.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)
+        if operation := operation_in_progress(self._timeline):
+            operation.has_cursor(cursor_id)
 
 
 def _session_id(document: Mapping[str, Any]) -> str | None:

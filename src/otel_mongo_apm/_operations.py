@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.semconv.attributes.db_attributes import (
@@ -21,7 +21,7 @@ from ._callers import caller
 from ._semconv import DB_MONGODB_CURSOR_ID, DB_OPERATION_SUMMARY, MONGODB
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
     from contextvars import Token
 
     from ._api_calls import ApiCall
@@ -137,12 +137,15 @@ def describe_exception(span: Span, error: BaseException, *, with_message: bool) 
 _latest: ContextVar[Operation | None] = ContextVar("otel_mongo_apm_operation", default=None)
 
 
-def operation_in_progress() -> Operation | None:
-    """The operation that this thread or task is making."""
+def operation_in_progress(timeline: Timeline) -> Operation | None:
+    """The operation that this thread or task is making with the client that has these events.
+
+    While it makes one, a listener of the application's may make one with another client.
+    """
     operation = _latest.get()
-    if operation is None or operation.is_over or operation.caller != caller():
+    if operation is None or operation.is_over or operation.timeline is not timeline:
         return None
-    return operation
+    return operation if operation.caller == caller() else None
 
 
 def begin(operation: Operation) -> Token[Operation | None]:
@@ -157,3 +160,16 @@ def end(token: Token[Operation | None]) -> None:
         ValueError: It is the context of somebody else, who closes an abandoned coroutine.
     """
     _latest.reset(token)
+
+
+def outside_of_operations(hook: Callable[[Span, Any], None]) -> Callable[[Span, Any], None]:
+    """Let what a hook asks of a client be no part of the operation that calls the hook."""
+
+    def call(span: Span, event: Any) -> None:
+        token = _latest.set(None)
+        try:
+            hook(span, event)
+        finally:
+            _latest.reset(token)
+
+    return call

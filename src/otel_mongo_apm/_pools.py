@@ -263,7 +263,7 @@ class PoolTelemetry(ConnectionPoolListener):
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
         connection = address, connection_id = event.address, event.connection_id
-        checked_out.set(connection)
+        checked_out.set((connection, self.of.in_flight))
         if self._counts:
             pool = self._pools[address]
             pool.pending.pop(caller(), None)

@@ -80,7 +80,7 @@ class Waits:
             return
         end = time.time_ns()
         start = end - round(max(seconds, 0) * SECOND)
-        operation = operation_in_progress()
+        operation = operation_in_progress(self._timeline)
         span = self._telemetry.tracer.start_span(
             name,
             context=operation.context if operation else None,

@@ -97,11 +97,9 @@ def _begin(
     found: FoundEntryPoint, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> _Running | None:
     """Begin an operation, if this call is one: not a part of another, nor nobody's business."""
-    if operations.operation_in_progress():
-        return None
     client = found.client(owner)
     telemetry = traced(client)
-    if telemetry is None:
+    if telemetry is None or operations.operation_in_progress(telemetry.timeline):
         return None
     call = found.call(owner, args, kwargs)
     call.session = call.session or bound_session(client)

@@ -371,6 +371,13 @@ def held(server, command_name: str, number: int) -> Iterator[None]:
         server.command("configureFailPoint", "failCommand", mode="off")
 
 
+def interleaved(users) -> Iterator[object]:
+    """An exhaust cursor, which keeps its connection while others are used."""
+    for document in users.find(batch_size=2, cursor_type=pymongo.CursorType.EXHAUST):
+        users.estimated_document_count()
+        yield document
+
+
 BULK = [pymongo.InsertOne({}), pymongo.DeleteOne({}), pymongo.InsertOne({})]
 
 
@@ -380,6 +387,15 @@ BULK = [pymongo.InsertOne({}), pymongo.DeleteOne({}), pymongo.InsertOne({})]
         ("find", 1, lambda users: users.find_one()),
         ("insert", 2, lambda users: users.bulk_write(BULK)),
         ("getMore", 2, lambda users: list(users.find(batch_size=2))),
+        pytest.param(
+            "getMore",
+            2,
+            lambda users: list(interleaved(users)),
+            marks=pytest.mark.skipif(
+                pymongo.version_tuple < (4, 13),
+                reason="PyMongo gave such a connection back when it killed the cursor, later",
+            ),
+        ),
     ],
 )
 def test_a_keyboard_interrupt(

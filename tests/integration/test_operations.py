@@ -835,6 +835,24 @@ def test_existing_client(telemetry, mongodb_uri):
         assert len(telemetry.spans) == 2
 
 
+@pytest.mark.parametrize(
+    ("call", "operation"),
+    [
+        (lambda db: db.drop_collection(5), "dropCollection shop"),
+        (lambda db: db.create_collection(5), "createCollection shop"),
+        (lambda db: db.client.drop_database(5), "dropDatabase"),
+    ],
+)
+def test_wrong_arguments(client, telemetry, caplog, call, operation):
+    """What is no name is PyMongo's to complain about; the call failed, and nothing of ours did."""
+    with pytest.raises(TypeError):
+        call(client.shop)
+
+    (failed,) = [span for span in telemetry.spans if span.status.status_code is StatusCode.ERROR]
+    assert failed.name == operation
+    assert not caplog.records
+
+
 def test_uninstrument_midway(client, telemetry):
     """An operation that is begun ends, whatever is undone meanwhile."""
     with client.start_session() as session, session.start_transaction():
@@ -871,6 +889,90 @@ def test_client_encryption(client, telemetry):
         assert encryption.decrypt(secret) == "alice"
     assert {"insert shop.keys": ["insert"]} in tree(telemetry.spans)
     assert "alice" not in str([dict(span.attributes) for span in telemetry.spans])
+
+
+def test_the_connection_of_an_exhaust_cursor(client, telemetry):
+    """A getMore tells the connection that its cursor keeps, not the one that was used last."""
+    users = client.shop.users
+    for read in (users.find, users.find_raw_batches):
+        with read(batch_size=2, cursor_type=pymongo.CursorType.EXHAUST) as cursor:
+            next(cursor)
+            client.admin.command("ping")
+            list(cursor)
+
+        (find,) = telemetry.named("find")
+        (ping,) = telemetry.named("ping")
+        of_cursor = {driver_connection(span) for span in telemetry.named("getMore")}
+        assert of_cursor == {driver_connection(find)} != {driver_connection(ping)}
+        telemetry.forget()
+
+
+def driver_connection(span):
+    return span.attributes["db.mongodb.driver_connection_id"]
+
+
+class Auditor(CommandListener):
+    """Calls another client whenever this one's inserts begin."""
+
+    def __init__(self, call):
+        self._call = call
+
+    def started(self, event):
+        if event.command_name == "insert":
+            self._call()
+
+    def succeeded(self, event):
+        """Nothing to do."""
+
+    def failed(self, event):
+        """Nothing to do."""
+
+
+def test_calls_inside_of_a_call(telemetry_of_operations, mongodb_uri):
+    """What a listener asks of another client is that client's own operation."""
+    telemetry = telemetry_of_operations
+    with pymongo.MongoClient(mongodb_uri) as other:
+        auditor = Auditor(lambda: list(other.shop.audits.find(batch_size=1)))
+        with pymongo.MongoClient(mongodb_uri, event_listeners=[auditor]) as client:
+            other.shop.audits.insert_many([{}, {}])
+            telemetry.forget()
+            with telemetry.tracer.start_as_current_span("request"):
+                client.shop.users.insert_one({})
+
+            (insert,) = telemetry.named("insert shop.users")
+            (request,) = tree(telemetry.spans)
+            assert sorted(request["request"], key=str) == [
+                {"find shop.audits": ["find"]},
+                {"getMore shop.audits": ["getMore"]},
+                {"getMore shop.audits": ["getMore"]},
+                {"insert shop.users": ["insert"]},
+            ]
+            assert "db.mongodb.cursor_id" not in insert.attributes
+
+
+@pytest.mark.parametrize("hook", ["request_hook", "response_hook", "failed_hook"])
+def test_calls_of_a_hook(telemetry, mongodb_uri, hook):
+    """What a hook asks of the client that it is a hook of is an operation of its own."""
+
+    def audit(span, event):
+        if event.command_name == "find":
+            client.shop.audits.count_documents({})
+
+    MongoInstrumentor().instrument(
+        span_convention="mongodb",
+        wait_span_threshold=NO_WAITS,
+        **{hook: audit},
+        **telemetry.providers,
+    )
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.admin.command("ping")
+        telemetry.forget()
+        with suppress(OperationFailure):
+            client.shop.users.find_one({"$wrong": 1} if hook == "failed_hook" else {})
+
+        seen = tree(telemetry.spans)
+        assert {"countDocuments shop.audits": ["aggregate"]} in seen
+        assert {"find shop.users": ["find"]} in seen
 
 
 def test_times(client, telemetry):

@@ -607,9 +607,9 @@ CONNECTION = (ADDRESS, 7)
 
 
 @pytest.fixture
-def on_a_connection():
+def on_a_connection(commands):
     """Have a connection checked out, as a command always has."""
-    token = checked_out.set(CONNECTION)
+    token = checked_out.set((CONNECTION, commands.in_flight))
     yield CONNECTION
     checked_out.reset(token)
 
