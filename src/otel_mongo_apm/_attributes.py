@@ -159,8 +159,9 @@ def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
     if command_name == "find":
         return AWAIT_DATA in command
     if command_name == "aggregate":
-        pipeline: Any = command.get("pipeline")
-        return bool(pipeline) and "$changeStream" in pipeline[0]
+        pipeline = command.get("pipeline")
+        first = pipeline[0] if isinstance(pipeline, list | tuple) and pipeline else None
+        return isinstance(first, Mapping) and "$changeStream" in first
     return False
 
 

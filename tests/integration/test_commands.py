@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import quote_plus
 
 import bson
@@ -114,6 +115,26 @@ def test_a_command_that_the_server_refuses(users, telemetry):
     assert span.status.description == "BadValue"
     assert span.attributes["error.type"] == "2"
     assert "4711" not in span.to_json()
+
+
+@pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"], [["alice"]], None, 4711])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda odd: {"getMore": odd, "collection": "users"},
+        lambda odd: {"killCursors": "users", "cursors": odd},
+        lambda odd: {"aggregate": "users", "pipeline": odd, "cursor": {}},
+    ],
+)
+def test_a_command_that_makes_no_sense(users, telemetry, caplog, command, odd):
+    """One with values of wrong types is refused, and has its span as others do."""
+    with telemetry.tracer.start_as_current_span("request"), suppress(OperationFailure):
+        users.database.command(command(odd))
+
+    name = next(iter(command(odd)))
+    (span,) = telemetry.named(f"{name} users")
+    assert "alice" not in span.to_json()
+    assert caplog.messages == []
 
 
 def test_a_time_out(mongodb_uri, instrumented, telemetry):
