@@ -255,6 +255,23 @@ def test_attributes(client, telemetry):
     }
 
 
+@pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda odd: {"getMore": odd, "collection": "users"},
+        lambda odd: {"ping": 1, "txnNumber": odd},
+    ],
+)
+def test_numbers_that_are_none(client, telemetry, command, odd):
+    """What the application writes in the place of a number is not told as one."""
+    with pytest.raises(OperationFailure):
+        client.shop.command(command(odd))
+
+    assert len(telemetry.spans) == 2
+    assert not any("alice" in span.to_json() for span in telemetry.spans)
+
+
 def test_metrics_are_the_same(client, telemetry):
     """The convention changes spans; metrics have the names that they always have."""
     client.shop.users.insert_one({"_id": 99})
