@@ -118,7 +118,19 @@ def collection_in(database: str, value: object) -> str | None:
     """The collection that a value names, if it names one: not ``1``, nor ``$cmd.aggregate``."""
     if not isinstance(value, str) or database == ADMIN or value.startswith("$cmd"):
         return None
-    return value
+    return plain(value)
+
+
+def plain(name: str) -> str:
+    """A name as itself: an enumeration's member is a string, too, but says something else.
+
+    >>> from enum import Enum
+    >>> class Shop(str, Enum):
+    ...     USERS = "users"
+    >>> plain(Shop.USERS)
+    'users'
+    """
+    return str.__str__(name)
 
 
 def _explained_collection(database: str, explained: object) -> str | None:

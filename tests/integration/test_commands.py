@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum
 from urllib.parse import quote_plus
 
 import bson
@@ -175,6 +176,30 @@ def test_names(users, telemetry, send, name):
     assert span.name == name
     collection = name.split()[1] if name.endswith("users") else None
     assert span.attributes.get("db.collection.name") == collection
+
+
+class Names(str, Enum):
+    """Names as applications keep them."""
+
+    SHOP = "shop"
+    USERS = "users"
+    PEOPLE = "people"
+    PING = "ping"
+
+
+def test_members_of_an_enumeration(mongodb_uri, telemetry):
+    """A name that is a member of an enumeration is told, and excluded, by its value."""
+    settings = {**telemetry.providers, "exclude_collections": "shop.people"}
+    listeners = event_listeners(**settings)
+    with pymongo.MongoClient(mongodb_uri, event_listeners=listeners) as client:
+        shop = client[Names.SHOP]
+        shop[Names.USERS].find_one()
+        shop[Names.PEOPLE].find_one()
+        shop.command(Names.PING)
+
+    assert [span.name for span in telemetry.commands] == ["find users", "ping shop"]
+    values = [value for span in telemetry.commands for value in span.attributes.values()]
+    assert {type(value) for value in values} == {str, int}
 
 
 def test_cursors_of_a_database(users, telemetry):

@@ -7,6 +7,7 @@ import gc
 import inspect
 import time
 from contextlib import suppress
+from enum import Enum
 
 import pymongo
 import pytest
@@ -253,6 +254,38 @@ def test_attributes(client, telemetry):
         "server.address": host,
         "server.port": port,
     }
+
+
+class Names(str, Enum):
+    """Names as applications keep them."""
+
+    SHOP = "shop"
+    USERS = "users"
+    PING = "ping"
+
+
+@pytest.mark.parametrize(
+    ("call", "summary"),
+    [
+        (lambda client: client[Names.SHOP][Names.USERS].find_one(), "find shop.users"),
+        (lambda client: client[Names.SHOP][Names.USERS].insert_one({}), "insert shop.users"),
+        (
+            lambda client: client[Names.SHOP].drop_collection(Names.USERS),
+            "dropCollection shop.users",
+        ),
+        (lambda client: client[Names.SHOP].command(Names.PING), "runCommand shop"),
+        (lambda client: client.drop_database(Names.SHOP), "dropDatabase shop"),
+    ],
+)
+def test_members_of_an_enumeration(client, telemetry, call, summary):
+    """A name that is a member of an enumeration is told by its value."""
+    call(client)
+
+    (operation,) = (span for span in telemetry.spans if "db.operation.summary" in span.attributes)
+    assert operation.name == operation.attributes["db.operation.summary"] == summary
+    values = [value for span in telemetry.spans for value in span.attributes.values()]
+    assert {type(value) for value in values if isinstance(value, str)} == {str}
+    assert not any("Names" in str(value) for value in values)
 
 
 @pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"]])
