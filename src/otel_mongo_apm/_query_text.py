@@ -42,6 +42,9 @@ _RAW_DEPTH = 100  # MongoDB lets no document be deeper.
 # How many items decide whether a list is one of scalars; later ones are not looked at.
 _SAMPLE = 20
 
+# Since MongoDB 5.0 other keys, too, may begin with a dollar.
+_OPERATOR = re.compile(r"\$[A-Za-z]\w*", re.ASCII)
+
 # How many keys are remembered, and how many characters they may have.
 _MAX_KEYS = 1_000
 _SHORT = 64
@@ -247,7 +250,7 @@ class _SanitizedText(_Text):
 
 
 def _masked(value: object, room: int) -> str:
-    return _quoted(value, room) if str(value).startswith("$") else _HIDDEN
+    return _quoted(value, room) if _OPERATOR.fullmatch(str(value)) else _HIDDEN
 
 
 class _MaskedText(_SanitizedText):

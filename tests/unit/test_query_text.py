@@ -423,6 +423,17 @@ def test_masked_keys_leave_operators() -> None:
     assert found == '{"find":"users","filter":{"?":{"$gt":"?"},"?":[{"?":"?"}],"?":"?"}}'
 
 
+@pytest.mark.parametrize(
+    "key", ["$alice@x", "$4711", "$alice.x", "$", "$a b", "$ren\u00e9", "$a\n"]
+)
+def test_masked_keys_that_begin_with_a_dollar(key: str) -> None:
+    """A key that cannot be an operator is hidden, too, whatever it begins with."""
+    command = {"insert": "users", "documents": [{key: 1, "$toLower": 1, "$log10": 1}]}
+    found = text(command, mask_keys=True)
+
+    assert found == '{"insert":"users","documents":[{"?":"?","$toLower":"?","$log10":"?"}]}'
+
+
 @pytest.mark.parametrize("write", [text, raw])
 @pytest.mark.parametrize(
     ("max_length", "expected"),
