@@ -96,6 +96,7 @@ AWAIT_DATA = "awaitData"
 
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
 _DOCUMENT_LENGTH = struct.Struct("<i")
+_SHORTEST_DOCUMENT = 5
 
 
 def collection_name(command_name: str, database: str, command: Mapping[str, Any]) -> str | None:
@@ -201,8 +202,10 @@ def returned_rows(reply: Mapping[str, Any]) -> int | None:
 
 def _documents_in(batch: bytes) -> int:
     count = position = 0
-    while position < len(batch):
-        position += _DOCUMENT_LENGTH.unpack_from(batch, position)[0]
+    # Should a server send something else, it must not be gone through for ever.
+    while position + _SHORTEST_DOCUMENT <= len(batch):
+        length = _DOCUMENT_LENGTH.unpack_from(batch, position)[0]
+        position += max(length, _SHORTEST_DOCUMENT)
         count += 1
     return count
 
