@@ -20,6 +20,7 @@ from opentelemetry.semconv.attributes.exception_attributes import (
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from pymongo.errors import NotPrimaryError, OperationFailure
 
+from ._query_text import encodable
 from ._semconv import ADMIN, MONGODB, OTHER_ERROR
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def plain(name: str) -> str:
     >>> plain(Shop.USERS)
     'users'
     """
-    return str.__str__(name)
+    return encodable(str.__str__(name))
 
 
 def _explained_collection(database: str, explained: object) -> str | None:

@@ -288,6 +288,24 @@ def test_members_of_an_enumeration(client, telemetry, call, summary):
     assert not any("Names" in str(value) for value in values)
 
 
+@pytest.mark.parametrize(
+    ("database", "collection", "summary"),
+    [
+        ("shop", "users\ud800", "find shop.users?"),
+        ("shop\ud800", "users", "find shop?.users"),
+        ("shop", "us\u00e9rs", "find shop.us\u00e9rs"),
+    ],
+)
+def test_names_that_cannot_be_encoded(client, telemetry, database, collection, summary):
+    """A name that PyMongo cannot send is told so that an exporter can send it."""
+    with suppress(UnicodeEncodeError):
+        client[database][collection].find_one()
+
+    assert telemetry.named(summary)
+    texts = [text for span in telemetry.spans for text in (span.name, *span.attributes.values())]
+    assert all(str(text).encode() for text in texts)
+
+
 @pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"]])
 @pytest.mark.parametrize(
     "command",
