@@ -85,6 +85,7 @@ SENSITIVE_COMMANDS = frozenset(
     }
 )
 HELLO_COMMANDS = frozenset({"hello", "isMaster", "ismaster"})
+EXPLAIN = "explain"
 
 # Commands that the driver sends by itself, to tidy up.
 DRIVER_COMMANDS = frozenset({"endSessions", "killCursors"})
@@ -110,8 +111,8 @@ def collection_name(command_name: str, database: str, command: Mapping[str, Any]
     >>> collection_name("aggregate", "shop", {"aggregate": 1, "pipeline": []})
     >>> collection_name("dropUser", "shop", {"dropUser": "alice"})
     """
-    if command_name == "explain":
-        return _explained_collection(database, command.get("explain"))
+    if command_name == EXPLAIN:
+        return _explained_collection(database, command.get(EXPLAIN))
     field = COLLECTION_FIELDS.get(command_name)
     return collection_in(database, command.get(field)) if field else None
 
@@ -153,6 +154,22 @@ def summary(name: str, database: str, collection: str | None) -> str:
 def is_speculative_authentication(command: Mapping[str, Any]) -> bool:
     """Whether a `hello` carries credentials; PyMongo empties such a document."""
     return not command or "speculativeAuthenticate" in command
+
+
+def explains_secrets(command: Mapping[str, Any]) -> bool:
+    """Whether an `explain` holds a command that is not to be seen; PyMongo does not look into it.
+
+    >>> explains_secrets({"explain": {"createUser": "alice", "pwd": "secret"}})
+    True
+    >>> explains_secrets({"explain": {"find": "users"}})
+    False
+    """
+    explained = command.get(EXPLAIN)
+    while isinstance(explained, Mapping):
+        if next(iter(explained), "") in SENSITIVE_COMMANDS:
+            return True
+        explained = explained.get(EXPLAIN)
+    return False
 
 
 def waits_for_documents(command_name: str, command: Mapping[str, Any]) -> bool:

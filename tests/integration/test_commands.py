@@ -118,6 +118,29 @@ def test_a_command_that_the_server_refuses(users, telemetry):
     assert "4711" not in span.to_json()
 
 
+@pytest.mark.parametrize("convention", ["semconv", "mongodb"])
+@pytest.mark.parametrize(
+    "explained",
+    [
+        {"createUser": "ada", "pwd": "alice", "roles": []},
+        {"explain": {"updateUser": "ada", "pwd": "alice"}},
+    ],
+)
+def test_an_explained_secret(mongodb_uri, telemetry, convention, explained):
+    """What is not to be seen is not seen in an explain either, not even in raw text."""
+    settings = {"span_convention": convention, "query_text": "raw", **telemetry.providers}
+    listeners = event_listeners(**settings)
+    with pymongo.MongoClient(mongodb_uri, event_listeners=listeners) as client:
+        with pytest.raises(OperationFailure):
+            client.shop.command("explain", explained)
+        client.shop.command("explain", {"find": "users", "filter": {"age": 30}})
+
+    assert not any("alice" in span.to_json() for span in telemetry.spans)
+    texts = [span.attributes.get("db.query.text", "") for span in telemetry.spans]
+    (explain,) = (text for text in texts if "explain" in text)
+    assert "30" in explain
+
+
 @pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"], [["alice"]], None, 4711])
 @pytest.mark.parametrize(
     "command",
