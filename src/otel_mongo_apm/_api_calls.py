@@ -13,7 +13,7 @@ from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from ._attributes import collection_in, collection_name
+from ._attributes import collection_in, collection_name, plain
 from ._compat import class_named, packages, warn_of_loss
 from ._semconv import ADMIN
 
@@ -120,7 +120,7 @@ def _first_stage(aggregation: Any) -> str:
 def _cursor(_: Any, argument: Argument) -> ApiCall:
     """A query or a getMore."""
     operation = argument("operation")
-    database = operation.db
+    database = plain(operation.db)
     collection = collection_in(database, operation.coll)
     return ApiCall(_written(operation.name), database, collection, operation.session)
 
@@ -178,9 +178,9 @@ def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
     # A client's or a session's own calls go to this database; of others the first command tells.
     database, collection = None if owner is None else ADMIN, None
     if isinstance(owner, _classes("collection", "Collection")):
-        database, collection = owner.database.name, owner.name
+        database, collection = plain(owner.database.name), owner.name
     elif isinstance(owner, _classes("database", "Database")):
-        database, collection = owner.name, _given_collection(owner.name, variables)
+        database, collection = plain(owner.name), _given_collection(owner.name, variables)
     elif name == "renameCollection":
         database, _, collection = variables["cmd"][name].partition(".")
     elif name == "dropDatabase":
@@ -205,7 +205,7 @@ def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None
 def _name_of(given: Any) -> str | None:
     """The name of a database or a collection; none of what PyMongo will not accept."""
     name = given if isinstance(given, str) else getattr(given, "name", None)
-    return name if isinstance(name, str) else None
+    return plain(name) if isinstance(name, str) else None
 
 
 def _written(operation: object) -> str:

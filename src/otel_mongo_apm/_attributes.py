@@ -20,6 +20,7 @@ from opentelemetry.semconv.attributes.exception_attributes import (
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from pymongo.errors import NotPrimaryError, OperationFailure
 
+from ._query_text import encodable
 from ._semconv import ADMIN, MONGODB, OTHER_ERROR
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ SENSITIVE_COMMANDS = frozenset(
     }
 )
 HELLO_COMMANDS = frozenset({"hello", "isMaster", "ismaster"})
+EXPLAIN = "explain"
 
 # Commands that the driver sends by itself, to tidy up.
 DRIVER_COMMANDS = frozenset({"endSessions", "killCursors"})
@@ -96,6 +98,7 @@ AWAIT_DATA = "awaitData"
 
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
 _DOCUMENT_LENGTH = struct.Struct("<i")
+_SHORTEST_DOCUMENT = 5
 
 
 def collection_name(command_name: str, database: str, command: Mapping[str, Any]) -> str | None:
@@ -108,8 +111,8 @@ def collection_name(command_name: str, database: str, command: Mapping[str, Any]
     >>> collection_name("aggregate", "shop", {"aggregate": 1, "pipeline": []})
     >>> collection_name("dropUser", "shop", {"dropUser": "alice"})
     """
-    if command_name == "explain":
-        return _explained_collection(database, command.get("explain"))
+    if command_name == EXPLAIN:
+        return _explained_collection(database, command.get(EXPLAIN))
     field = COLLECTION_FIELDS.get(command_name)
     return collection_in(database, command.get(field)) if field else None
 
@@ -118,7 +121,19 @@ def collection_in(database: str, value: object) -> str | None:
     """The collection that a value names, if it names one: not ``1``, nor ``$cmd.aggregate``."""
     if not isinstance(value, str) or database == ADMIN or value.startswith("$cmd"):
         return None
-    return value
+    return plain(value)
+
+
+def plain(name: str) -> str:
+    """A name as itself: an enumeration's member is a string, too, but says something else.
+
+    >>> from enum import Enum
+    >>> class Shop(str, Enum):
+    ...     USERS = "users"
+    >>> plain(Shop.USERS)
+    'users'
+    """
+    return encodable(str.__str__(name))
 
 
 def _explained_collection(database: str, explained: object) -> str | None:
@@ -141,6 +156,22 @@ def is_speculative_authentication(command: Mapping[str, Any]) -> bool:
     return not command or "speculativeAuthenticate" in command
 
 
+def explains_secrets(command: Mapping[str, Any]) -> bool:
+    """Whether an `explain` holds a command that is not to be seen; PyMongo does not look into it.
+
+    >>> explains_secrets({"explain": {"createUser": "alice", "pwd": "secret"}})
+    True
+    >>> explains_secrets({"explain": {"find": "users"}})
+    False
+    """
+    explained = command.get(EXPLAIN)
+    while isinstance(explained, Mapping):
+        if next(iter(explained), "") in SENSITIVE_COMMANDS:
+            return True
+        explained = explained.get(EXPLAIN)
+    return False
+
+
 def waits_for_documents(command_name: str, command: Mapping[str, Any]) -> bool:
     """Whether the server holds its reply back until there are documents, as a tailed cursor's."""
     return command_name == "getMore" and "maxTimeMS" in command
@@ -159,8 +190,9 @@ def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
     if command_name == "find":
         return AWAIT_DATA in command
     if command_name == "aggregate":
-        pipeline: Any = command.get("pipeline")
-        return bool(pipeline) and "$changeStream" in pipeline[0]
+        pipeline = command.get("pipeline")
+        first = pipeline[0] if isinstance(pipeline, list | tuple) and pipeline else None
+        return isinstance(first, Mapping) and "$changeStream" in first
     return False
 
 
@@ -188,8 +220,10 @@ def returned_rows(reply: Mapping[str, Any]) -> int | None:
 
 def _documents_in(batch: bytes) -> int:
     count = position = 0
-    while position < len(batch):
-        position += _DOCUMENT_LENGTH.unpack_from(batch, position)[0]
+    # Should a server send something else, it must not be gone through for ever.
+    while position + _SHORTEST_DOCUMENT <= len(batch):
+        length = _DOCUMENT_LENGTH.unpack_from(batch, position)[0]
+        position += max(length, _SHORTEST_DOCUMENT)
         count += 1
     return count
 

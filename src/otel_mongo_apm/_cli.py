@@ -28,10 +28,9 @@ shown.
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        # It quotes the arguments, and one may be a URI that has a password.
-        super().error(
-            "These arguments are not understood; see --help." if "@" in message else message
-        )
+        # It quotes the arguments, and one may be a URI that has a password or a secret option.
+        is_telling = "@" in message or "=" in message
+        super().error("These arguments are not understood; see --help." if is_telling else message)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,8 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     uri = sys.stdin.readline().strip() if options.uri == "-" else options.uri
     found = diagnosis(uri, options.timeout)
     written = json.dumps(asdict(found), indent=2, default=_plain) if options.json else text(found)
-    sys.stdout.write(f"{written}\n")
+    sys.stdout.write(_writable(f"{written}\n", sys.stdout.encoding or "utf-8"))
     return int(bool(found.problems))
+
+
+def _writable(text: str, encoding: str) -> str:
+    """A text, with what an encoding lacks escaped; a variable may hold any character, or byte."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from ._attributes import (
     COLLECTION_COMMANDS,
     ServerAttributes,
     collection_in,
+    plain,
     summary,
 )
 from ._exclusions import gate
@@ -83,6 +84,7 @@ class CommandSignatures(dict["Key", CommandSignature]):
     def _signature(
         self, command_name: str, database: str, named: str | None, address: Address
     ) -> CommandSignature:
+        command_name, database = plain(command_name), plain(database)
         collection = collection_in(database, named)
         attributes: Attributes = {
             **self._servers[address],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.trace import SpanContext
 
@@ -40,7 +40,8 @@ class OpenCursors:
 
     def of(self, get_more: Mapping[str, Any]) -> OpenCursor | None:
         """The cursor that a getMore goes on with, if it is known."""
-        return self._cursors.get(get_more["getMore"])
+        cursor_id = get_more["getMore"]
+        return self._cursors.get(cursor_id) if isinstance(cursor_id, int) else None
 
     def open(self, cursor: OpenCursor) -> None:
         """Keep a cursor whose first reply was not all."""
@@ -48,7 +49,12 @@ class OpenCursors:
             self._cursors.pop(next(iter(list(self._cursors))), None)
         self._cursors[cursor.id] = cursor
 
-    def close(self, cursor_ids: Iterable[int]) -> None:
-        """Forget cursors that have no more to give, or that nobody wants any more."""
-        for cursor_id in cursor_ids:
-            self._cursors.pop(cursor_id, None)
+    def close(self, cursor_ids: object) -> None:
+        """Forget cursors that have no more to give, or that nobody wants any more.
+
+        Args:
+            cursor_ids: Their IDs, or whatever else the application has written in their place.
+        """
+        for cursor_id in cursor_ids if isinstance(cursor_ids, list | tuple) else ():
+            if isinstance(cursor_id, int):
+                self._cursors.pop(cursor_id, None)

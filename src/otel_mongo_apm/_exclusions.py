@@ -8,8 +8,10 @@ from opentelemetry import trace
 
 from ._attributes import (
     DRIVER_COMMANDS,
+    EXPLAIN,
     HELLO_COMMANDS,
     SENSITIVE_COMMANDS,
+    explains_secrets,
     is_speculative_authentication,
 )
 from ._compat import is_background, is_traced_natively
@@ -43,7 +45,7 @@ def gate(
     # By MongoDB's own convention what the driver does by itself is an operation like others.
     is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
     needs_parent = is_by_itself or settings.require_parent
-    if command_name in HELLO_COMMANDS:
+    if command_name in HELLO_COMMANDS or command_name == EXPLAIN:
         return _plain_within_a_trace if needs_parent else _plain
     return _within_a_trace if needs_parent else None
 
@@ -65,7 +67,7 @@ def _never(_: CommandStartedEvent) -> bool:
 
 
 def _plain(event: CommandStartedEvent) -> bool:
-    return not is_speculative_authentication(event.command)
+    return not (is_speculative_authentication(event.command) or explains_secrets(event.command))
 
 
 def _plain_within_a_trace(event: CommandStartedEvent) -> bool:

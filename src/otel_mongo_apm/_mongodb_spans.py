@@ -88,13 +88,15 @@ class MongodbCommandSpans(CommandSpans):
         document = event.command
         if session_id := _session_id(document):
             command.span.set_attribute(DB_MONGODB_LSID, session_id)
-        if (number := document.get("txnNumber")) is not None:
+        if isinstance(number := document.get("txnNumber"), int):
             command.span.set_attribute(DB_MONGODB_TXN_NUMBER, number)
         if event.command_name == "getMore":
             self._tell_cursor(command, document["getMore"])
         super()._describe_start(command, event)
 
-    def _tell_cursor(self, command: InFlightCommand, cursor_id: int) -> None:
+    def _tell_cursor(self, command: InFlightCommand, cursor_id: object) -> None:
+        if not isinstance(cursor_id, int):  # The application wrote something else in its place.
+            return
         if command.is_recording:
             command.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)
         if operation := operation_in_progress(self._timeline):

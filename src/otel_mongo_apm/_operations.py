@@ -16,7 +16,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
 )
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
-from ._attributes import exception_attributes, exception_failure, summary
+from ._attributes import exception_attributes, exception_failure, plain, summary
 from ._callers import caller
 from ._semconv import DB_MONGODB_CURSOR_ID, DB_OPERATION_SUMMARY, MONGODB
 
@@ -71,7 +71,7 @@ class Operation:
         """Learn from a command where it goes, if that was not known before."""
         if self.call.database is not None:
             return
-        self.call.database, self.call.collection = database, collection
+        self.call.database, self.call.collection = plain(database), collection
         if self.span:
             attributes = self._attributes()
             self.span.update_name(str(attributes[DB_OPERATION_SUMMARY]))

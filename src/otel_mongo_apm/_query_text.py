@@ -42,6 +42,9 @@ _RAW_DEPTH = 100  # MongoDB lets no document be deeper.
 # How many items decide whether a list is one of scalars; later ones are not looked at.
 _SAMPLE = 20
 
+# Since MongoDB 5.0 other keys, too, may begin with a dollar.
+_OPERATOR = re.compile(r"\$[A-Za-z]\w*", re.ASCII)
+
 # How many keys are remembered, and how many characters they may have.
 _MAX_KEYS = 1_000
 _SHORT = 64
@@ -115,11 +118,20 @@ def raw(command: Mapping[str, Any], max_length: int) -> str:
     return _cut(_RAW.value(shown, max_length, _RAW_DEPTH), max_length)
 
 
+def encodable(text: str) -> str:
+    r"""A text, with what exporters cannot encode replaced; they might drop all that is beside it.
+
+    >>> encodable("us\ud800rs")
+    'us?rs'
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def _quoted(value: object, room: int) -> str:
     text = value if isinstance(value, str) else str(value)
     if len(text) > room:
         text = text[: max(room, 0)]  # With its quotes still too long, and so to be cut.
-    return encode_basestring(text)
+    return encodable(encode_basestring(text))
 
 
 class _Keys(dict[object, str]):
@@ -213,7 +225,8 @@ class _SanitizedText(_Text):
 
     def argument(self, key: str, value: Any, room: int, kept: str | None) -> str:
         if key == kept and isinstance(value, str) and not isinstance(value, Code):
-            return encode_basestring(value) if len(value) <= room else _quoted(value, room)
+            is_plain = len(value) <= room and value.isascii()
+            return encode_basestring(value) if is_plain else _quoted(value, room)
         if key == "documents" and isinstance(value, _LISTS) and value:
             return self.batch(value, room)
         return self.value(value, room, _DEPTH - 1)
@@ -247,7 +260,7 @@ class _SanitizedText(_Text):
 
 
 def _masked(value: object, room: int) -> str:
-    return _quoted(value, room) if str(value).startswith("$") else _HIDDEN
+    return _quoted(value, room) if _OPERATOR.fullmatch(str(value)) else _HIDDEN
 
 
 class _MaskedText(_SanitizedText):

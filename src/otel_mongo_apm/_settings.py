@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -66,7 +66,8 @@ def _length(value: Any) -> int:
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
-    if not 0 <= value < math.inf:
+    # An integer may be too large for a float, and yet smaller than infinity.
+    if not 0 <= value <= sys.float_info.max:
         raise ValueError
     return float(value)
 
@@ -249,11 +250,15 @@ def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
 def as_drivers_do() -> dict[str, Any]:
     """The text of commands as MongoDB's specification has it: none, or raw if it has a length."""
     text = os.environ.get(DRIVERS_QUERY_TEXT_VARIABLE, "").strip() or "0"
-    if not text.isdecimal():
+    try:
+        length = int(text) if text.isdecimal() else None
+    except ValueError:  # Too many digits.
+        length = None
+    if length is None:
         warn_once(f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}: {LENGTH.accepted}, or 0.")
-    elif length := int(text):
-        return {"query_text": "raw", "query_text_max_length": length}
-    return {"query_text": "off"}
+    return (
+        {"query_text": "raw", "query_text_max_length": length} if length else {"query_text": "off"}
+    )
 
 
 def from_environment() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from functools import partial, wraps
 from threading import Lock
 from time import monotonic
@@ -51,9 +52,15 @@ def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any],
     def call(listener: Any, event: Any) -> None:
         try:
             method(listener, event)
-        except Exception:
+        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+            failure = error
+        else:
+            return
+        try:
             if is_heard():
-                _logger.exception("%r failed.", method)
+                _tell(method, failure)
+        finally:
+            del failure  # Its traceback has this frame, which must not have it.
 
     return call
 
@@ -65,12 +72,37 @@ def _shielded(
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
         try:
             return function(*args, **kwargs)
-        except Exception:
+        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+            failure = error
+        try:
             if is_heard():
-                _logger.exception("%r failed.", function)
-            return None
+                _tell(function, failure)
+        finally:
+            del failure  # Its traceback has this frame, which must not have it.
+        return None
 
     return call
+
+
+def _tell(function: Callable[..., Any], failure: Exception) -> None:
+    # What PyMongo or the application is handling meanwhile may quote users' values.
+    _forget(failure, sys.exc_info()[1])
+    _logger.error("%r failed.", function, exc_info=failure)
+
+
+def _forget(failure: BaseException, in_hand: BaseException | None) -> None:
+    """Let a failure, and what led to it, not be one that came while *in_hand* was handled."""
+    found: list[BaseException | None] = [failure]
+    seen = {id(None), id(in_hand)}  # Not all exceptions can be hashed.
+    while found:
+        error = found.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        if error.__context__ is in_hand:
+            # A frozen dataclass does not let itself be set.
+            BaseException.__setattr__(error, "__context__", None)
+        found += [error.__cause__, error.__context__]
 
 
 def _breaks_silence(name: str) -> bool:

@@ -228,6 +228,18 @@ def test_a_pymongo_that_is_broken(without, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "encoding", "shown"),
+    [("caf\u00e9", "ascii", "caf\\xe9"), ("caf\udce9", "utf-8", "caf\\udce9")],
+)
+def test_names_that_cannot_be_printed(names, encoding, shown):
+    """What the standard output cannot show, even a byte that is no character, is escaped."""
+    process = run(OTEL_PYTHON_MONGO_APM_EXCLUDE_COLLECTIONS=names, PYTHONIOENCODING=encoding)
+
+    assert process.stderr == ""
+    assert re.search(rf"exclude_collections +{re.escape(shown)} ", process.stdout)
+
+
 def test_help():
     """The help says what it does and when it ends with 1."""
     process = run("--help")

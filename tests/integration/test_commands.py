@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import Enum
 from urllib.parse import quote_plus
 
 import bson
@@ -116,6 +118,49 @@ def test_a_command_that_the_server_refuses(users, telemetry):
     assert "4711" not in span.to_json()
 
 
+@pytest.mark.parametrize("convention", ["semconv", "mongodb"])
+@pytest.mark.parametrize(
+    "explained",
+    [
+        {"createUser": "ada", "pwd": "alice", "roles": []},
+        {"explain": {"updateUser": "ada", "pwd": "alice"}},
+    ],
+)
+def test_an_explained_secret(mongodb_uri, telemetry, convention, explained):
+    """What is not to be seen is not seen in an explain either, not even in raw text."""
+    settings = {"span_convention": convention, "query_text": "raw", **telemetry.providers}
+    listeners = event_listeners(**settings)
+    with pymongo.MongoClient(mongodb_uri, event_listeners=listeners) as client:
+        with pytest.raises(OperationFailure):
+            client.shop.command("explain", explained)
+        client.shop.command("explain", {"find": "users", "filter": {"age": 30}})
+
+    assert not any("alice" in span.to_json() for span in telemetry.spans)
+    texts = [span.attributes.get("db.query.text", "") for span in telemetry.spans]
+    (explain,) = (text for text in texts if "explain" in text)
+    assert "30" in explain
+
+
+@pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"], [["alice"]], None, 4711])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda odd: {"getMore": odd, "collection": "users"},
+        lambda odd: {"killCursors": "users", "cursors": odd},
+        lambda odd: {"aggregate": "users", "pipeline": odd, "cursor": {}},
+    ],
+)
+def test_a_command_that_makes_no_sense(users, telemetry, caplog, command, odd):
+    """One with values of wrong types is refused, and has its span as others do."""
+    with telemetry.tracer.start_as_current_span("request"), suppress(OperationFailure):
+        users.database.command(command(odd))
+
+    name = next(iter(command(odd)))
+    (span,) = telemetry.named(f"{name} users")
+    assert "alice" not in span.to_json()
+    assert caplog.messages == []
+
+
 def test_a_time_out(mongodb_uri, instrumented, telemetry):
     """A socket that times out is an error of the socket's class, whatever PyMongo wraps it in."""
     with pymongo.MongoClient(mongodb_uri, socketTimeoutMS=100, retryReads=False) as client:
@@ -154,6 +199,30 @@ def test_names(users, telemetry, send, name):
     assert span.name == name
     collection = name.split()[1] if name.endswith("users") else None
     assert span.attributes.get("db.collection.name") == collection
+
+
+class Names(str, Enum):
+    """Names as applications keep them."""
+
+    SHOP = "shop"
+    USERS = "users"
+    PEOPLE = "people"
+    PING = "ping"
+
+
+def test_members_of_an_enumeration(mongodb_uri, telemetry):
+    """A name that is a member of an enumeration is told, and excluded, by its value."""
+    settings = {**telemetry.providers, "exclude_collections": "shop.people"}
+    listeners = event_listeners(**settings)
+    with pymongo.MongoClient(mongodb_uri, event_listeners=listeners) as client:
+        shop = client[Names.SHOP]
+        shop[Names.USERS].find_one()
+        shop[Names.PEOPLE].find_one()
+        shop.command(Names.PING)
+
+    assert [span.name for span in telemetry.commands] == ["find users", "ping shop"]
+    values = [value for span in telemetry.commands for value in span.attributes.values()]
+    assert {type(value) for value in values} == {str, int}
 
 
 def test_cursors_of_a_database(users, telemetry):

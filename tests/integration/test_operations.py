@@ -7,6 +7,7 @@ import gc
 import inspect
 import time
 from contextlib import suppress
+from enum import Enum
 
 import pymongo
 import pytest
@@ -253,6 +254,73 @@ def test_attributes(client, telemetry):
         "server.address": host,
         "server.port": port,
     }
+
+
+class Names(str, Enum):
+    """Names as applications keep them."""
+
+    SHOP = "shop"
+    USERS = "users"
+    PING = "ping"
+
+
+@pytest.mark.parametrize(
+    ("call", "summary"),
+    [
+        (lambda client: client[Names.SHOP][Names.USERS].find_one(), "find shop.users"),
+        (lambda client: client[Names.SHOP][Names.USERS].insert_one({}), "insert shop.users"),
+        (
+            lambda client: client[Names.SHOP].drop_collection(Names.USERS),
+            "dropCollection shop.users",
+        ),
+        (lambda client: client[Names.SHOP].command(Names.PING), "runCommand shop"),
+        (lambda client: client.drop_database(Names.SHOP), "dropDatabase shop"),
+    ],
+)
+def test_members_of_an_enumeration(client, telemetry, call, summary):
+    """A name that is a member of an enumeration is told by its value."""
+    call(client)
+
+    (operation,) = (span for span in telemetry.spans if "db.operation.summary" in span.attributes)
+    assert operation.name == operation.attributes["db.operation.summary"] == summary
+    values = [value for span in telemetry.spans for value in span.attributes.values()]
+    assert {type(value) for value in values if isinstance(value, str)} == {str}
+    assert not any("Names" in str(value) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("database", "collection", "summary"),
+    [
+        ("shop", "users\ud800", "find shop.users?"),
+        ("shop\ud800", "users", "find shop?.users"),
+        ("shop", "us\u00e9rs", "find shop.us\u00e9rs"),
+    ],
+)
+def test_names_that_cannot_be_encoded(client, telemetry, database, collection, summary):
+    """A name that PyMongo cannot send is told so that an exporter can send it."""
+    with suppress(UnicodeEncodeError):
+        client[database][collection].find_one()
+
+    assert telemetry.named(summary)
+    texts = [text for span in telemetry.spans for text in (span.name, *span.attributes.values())]
+    assert all(str(text).encode() for text in texts)
+
+
+@pytest.mark.parametrize("odd", ["alice", {"a": "alice"}, ["alice"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda odd: {"getMore": odd, "collection": "users"},
+        lambda odd: {"ping": 1, "txnNumber": odd},
+    ],
+)
+def test_numbers_that_are_none(client, telemetry, command, odd):
+    """What the application writes in the place of a number is not told as one."""
+    with pytest.raises(OperationFailure):
+        client.shop.command(command(odd))
+
+    assert len(telemetry.spans) == 2
+    assert not any("alice" in span.to_json() for span in telemetry.spans)
 
 
 def test_metrics_are_the_same(client, telemetry):

@@ -55,6 +55,7 @@ def test_values(caplog, name, value, setting, resolved):
         ("query_text_max_length", 0, "a number of characters, at least 1"),
         ("query_text_max_length", False, "a number of characters, at least 1"),
         ("wait_span_threshold", "long", "a number of seconds, at least 0"),
+        ("wait_span_threshold", 10**400, "a number of seconds, at least 0"),
         ("exclude_commands", False, "names"),
         ("exclude_commands", [["ping"]], "names"),
         ("metrics", "maybe", "True, False"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import opentelemetry.sdk.metrics
@@ -24,7 +26,7 @@ from otel_mongo_apm._client import LISTENERS, ClientTelemetry
 from otel_mongo_apm._client_reference import ClientReference
 from otel_mongo_apm._commands import CommandTelemetry
 from otel_mongo_apm._pools import PoolTelemetry
-from otel_mongo_apm._shield import quietly_shielded
+from otel_mongo_apm._shield import quietly_shielded, shielded, shielded_listener
 from otel_mongo_apm._telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -88,6 +90,48 @@ class Unreadable:
 
 def heard(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == _shield.__name__]
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """One that can neither be changed nor, for what it holds, be hashed."""
+
+    details: list[str]
+
+
+def raises(error: Exception) -> None:
+    raise error
+
+
+def fails_in_turn(*_: object) -> None:
+    try:
+        raises(FrozenError(["a cause of our own"]))
+    except FrozenError as error:
+        raise ZeroDivisionError from error
+
+
+@shielded_listener
+class Failing:
+    """A listener that fails."""
+
+    def failed(self, event: object) -> None:
+        fails_in_turn(event)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [shielded(fails_in_turn), quietly_shielded(fails_in_turn), partial(Failing().failed, None)],
+)
+def test_what_is_being_handled(clock, caplog, call):
+    """A failure is logged without what others handle meanwhile, which may quote users' values."""
+    try:
+        raises(LookupError("dup key: { email: 'alice' }"))
+    except LookupError:
+        call()
+
+    assert "ZeroDivisionError" in caplog.text
+    assert "a cause of our own" in caplog.text
+    assert "alice" not in caplog.text
 
 
 def test_once_a_minute(clock, caplog):

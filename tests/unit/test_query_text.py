@@ -15,6 +15,7 @@ import pytest
 from bson import json_util
 from bson.binary import Binary, UuidRepresentation
 from bson.code import Code
+from bson.codec_options import CodecOptions
 from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
@@ -332,7 +333,7 @@ patiently = settings(deadline=None)
         pytest.param({"find": 'ü"\n'}, '{"find":"ü\\"\\n"}', id="escapes"),
         pytest.param({"find": Code("f()")}, '{"find":"?"}', id="code is no collection"),
         pytest.param({"find": "users", 5: {6: 7}}, '{"find":"users","5":{"6":"?"}}', id="number"),
-        pytest.param({"find": "\ud800", "\udc00": 1}, '{"find":"\ud800","\udc00":"?"}', id="half"),
+        pytest.param({"find": "\ud800", "\udc00": 1}, '{"find":"?","?":"?"}', id="half"),
         pytest.param({}, "{}", id="empty"),
     ],
 )
@@ -421,6 +422,29 @@ def test_masked_keys_leave_operators() -> None:
     found = text(command, mask_keys=True)
 
     assert found == '{"find":"users","filter":{"?":{"$gt":"?"},"?":[{"?":"?"}],"?":"?"}}'
+
+
+@pytest.mark.parametrize(
+    "key", ["$alice@x", "$4711", "$alice.x", "$", "$a b", "$ren\u00e9", "$a\n"]
+)
+def test_masked_keys_that_begin_with_a_dollar(key: str) -> None:
+    """A key that cannot be an operator is hidden, too, whatever it begins with."""
+    command = {"insert": "users", "documents": [{key: 1, "$toLower": 1, "$log10": 1}]}
+    found = text(command, mask_keys=True)
+
+    assert found == '{"insert":"users","documents":[{"?":"?","$toLower":"?","$log10":"?"}]}'
+
+
+@pytest.mark.parametrize("write", [text, raw])
+def test_surrogates(write: Callable[..., str]) -> None:
+    """Bytes that are no characters, as a raw document may have them, keep no exporter from it."""
+    options = CodecOptions(
+        document_class=RawBSONDocument, unicode_decode_error_handler="surrogateescape"
+    )
+    encoded = bson.encode({"xyz": "xyz"}).replace(b"xyz", b"\xff\xfe\xfd")
+    found = write({"find": "us\u00e9rs", "filter": RawBSONDocument(encoded, options)}, UNLIMITED)
+
+    assert found.encode().startswith('{"find":"us\u00e9rs","filter":{"???":"?'.encode())
 
 
 @pytest.mark.parametrize("write", [text, raw])

@@ -88,6 +88,14 @@ def test_wrong_arguments(capsys, arguments):
     assert shown(capsys)[0] == []
 
 
+def test_a_wrong_argument_with_a_secret_option(capsys):
+    """Neither is a URI without a user repeated, as one of its options may be a secret."""
+    with pytest.raises(SystemExit):
+        main(["x", "mongodb://db.example/?tlsCertificateKeyFilePassword=W0rd"])
+
+    assert "W0rd" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("variable", ["QUERY_TEXT", "METRICS"])
 def test_a_uri_in_a_variable(capsys, monkeypatch, variable):
     """A URI that ended up in the wrong place has its credentials hidden there, too."""

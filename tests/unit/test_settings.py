@@ -81,6 +81,16 @@ def test_a_wrong_variable(monkeypatch, caplog, variable, text):
     assert "accepted are" in record.message
 
 
+@pytest.mark.parametrize("text", ["long", "-1", "9" * 5000])
+def test_a_wrong_variable_of_drivers(monkeypatch, caplog, text):
+    """That of MongoDB's drivers, too, is ignored with one warning."""
+    monkeypatch.setenv(_settings.DRIVERS_QUERY_TEXT_VARIABLE, text)
+
+    assert Settings.resolve(span_convention="mongodb").query_text == "off"
+    (record,) = caplog.records
+    assert f"{_settings.DRIVERS_QUERY_TEXT_VARIABLE}='{text}'" in record.message
+
+
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
@@ -90,6 +100,9 @@ def test_a_wrong_variable(monkeypatch, caplog, variable, text):
         ({"capture_statement": "yes"}, TypeError, "True, False"),
         ({"query_text_max_length": 0}, ValueError, "at least 1"),
         ({"query_text_max_length": True}, TypeError, "at least 1"),
+        ({"wait_span_threshold": -1}, ValueError, "at least 0"),
+        ({"wait_span_threshold": float("nan")}, ValueError, "at least 0"),
+        ({"wait_span_threshold": 10**400}, ValueError, "at least 0"),
         ({"exclude_commands": [1]}, TypeError, "names"),
         ({"exclude_commands": 1}, TypeError, "names"),
         ({"request_hook": "print"}, TypeError, "function"),

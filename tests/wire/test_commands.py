@@ -312,6 +312,19 @@ def test_a_reply_that_nobody_expects(server, telemetry, command_spans):
     assert [span.name for span in command_spans()] == ["insert users"]
 
 
+@pytest.mark.parametrize("batch", [bytes(8), b"\xff" * 8, b"\x05", b""])
+def test_a_batch_of_something_else(server, telemetry, command_spans, caplog, batch):
+    """A batch that looks like raw documents and is none keeps nobody waiting."""
+    server.on("find", found(batch))
+    MongoInstrumentor().instrument(**telemetry.providers)
+    with pymongo.MongoClient(server.uri) as client:
+        client.shop.command("find", "users")
+
+    (span,) = command_spans()
+    assert span.attributes["db.response.returned_rows"] in {0, 1}
+    assert caplog.messages == []
+
+
 def test_raw_documents(instrumented, server, command_spans, attributes_of):
     """Documents that are left undecoded are counted, and not decoded for that."""
     server.on("find", NOT_UTF8)
