@@ -87,6 +87,11 @@ class Cluster:
         client = self._client()
         return client is not None and is_closed(client)
 
+    def has_dropped(self, address: Address) -> bool:
+        """Whether the client goes on without a server."""
+        description = self._live_description()
+        return description is not None and not description.has_server(address)
+
     def open(self) -> None:
         """Note that monitoring has begun, the first time."""
         if self.is_open:
@@ -161,7 +166,8 @@ class Cluster:
 
     def _compare(self, new: Topology) -> None:
         old, self.topology = self.topology, new
-        if new.is_blank and not old.is_blank:
+        # The driver may have dropped all servers, as it does where the replica set has another name.
+        if new.is_blank and not old.is_blank and (new.servers or self.is_closed):
             self.topology = old  # For the last events to tell of.
             self._close()
             return

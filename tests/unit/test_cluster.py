@@ -57,6 +57,10 @@ class Cluster:
         self.client.topology_description = description
         self.heartbeats.started(STARTED)
 
+    def closes(self):
+        self.client._closed = True
+        self.becomes(closed())
+
 
 @pytest.fixture(autouse=True)
 def _monitor(monkeypatch):
@@ -175,8 +179,8 @@ def test_closed_in_an_outage(cluster, telemetry):
     cluster.becomes(well())
     telemetry.forget()
     cluster.becomes(lost())
-    cluster.becomes(closed())
-    cluster.becomes(closed())
+    cluster.closes()
+    cluster.closes()
 
     assert telemetry.span.status.status_code is StatusCode.ERROR
     assert telemetry.span.status.description == "The client was closed"
@@ -187,9 +191,8 @@ def test_closed_in_good_health(cluster, telemetry, caplog):
     """To close a client is no outage, and its cluster disappears from the metrics."""
     cluster.becomes(well())
     telemetry.forget()
-    cluster.client._closed = True
     with caplog.at_level(logging.INFO):
-        cluster.becomes(closed())
+        cluster.closes()
 
     assert telemetry.spans == ()
     assert [record.message for record in caplog.records] == ["Topology closed"]
@@ -197,11 +200,26 @@ def test_closed_in_good_health(cluster, telemetry, caplog):
     assert telemetry.points("mongodb.client.instances")[0].data.value == 0
 
 
+def test_all_servers_dropped(cluster, telemetry, caplog):
+    """A client that knows no server any more, but was not closed, is not told of as closed."""
+    cluster.becomes(well())
+    with caplog.at_level(logging.INFO):
+        cluster.becomes(replica_set({}))
+
+    assert {record.message for record in caplog.records} == {
+        "Server a.example:27017 is no longer known",
+        "Server b.example:27018 is no longer known",
+        "No writable server available in rs0",
+    }
+    assert telemetry.points("mongodb.client.topology.writable")[0].data.value == 0
+
+
 def test_opened_again(cluster, telemetry):
     """A client that comes back after it was closed, as those before PyMongo 4.8 could, does."""
     cluster.becomes(well())
-    cluster.becomes(closed())
+    cluster.closes()
     telemetry.forget()
+    cluster.client._closed = False
     cluster.becomes(well())
 
     assert telemetry.span.name == "mongodb.topology.discovery"
