@@ -83,9 +83,9 @@ class Cluster:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client was closed."""
+        """Whether the client was closed, or is gone; its listeners may be collected only later."""
         client = self._client()
-        return client is not None and is_closed(client)
+        return self._client.is_gone if client is None else is_closed(client)
 
     def has_dropped(self, address: Address) -> bool:
         """Whether the client goes on without a server."""
@@ -166,7 +166,7 @@ class Cluster:
 
     def _compare(self, new: Topology) -> None:
         old, self.topology = self.topology, new
-        # The driver may have dropped all servers, as it does where the replica set has another name.
+        # The driver drops servers that do not belong, and where a setting is wrong that is all.
         if new.is_blank and not old.is_blank and (new.servers or self.is_closed):
             self.topology = old  # For the last events to tell of.
             self._close()

@@ -279,6 +279,15 @@ def test_a_client_that_is_gone(cluster, telemetry):
     assert telemetry.points("mongodb.client.server.status") == []
 
 
+def test_a_client_that_is_gone_before_its_listeners(cluster, telemetry):
+    """A client that is gone is no instance, although its listeners may not be collected yet."""
+    cluster.closes()
+    del cluster.client
+    gc.collect()
+
+    assert telemetry.points("mongodb.client.instances")[0].data.value == 0
+
+
 def test_no_replica_set(telemetry):
     """What is no replica set is told without a name."""
     cluster = Cluster(telemetry, single(None))
