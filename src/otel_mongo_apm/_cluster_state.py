@@ -79,7 +79,7 @@ class Cluster:
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
-        self._opened_at = 0
+        self._opened_at = 0.0
 
     @property
     def is_closed(self) -> bool:
@@ -139,7 +139,7 @@ class Cluster:
         self.is_open = True
         self.is_inherited = False
         self.description, self.topology = None, Topology()
-        now = self._opened_at = time.time_ns()
+        now, self._opened_at = time.time_ns(), time.monotonic()
         self._untold.append(lambda: self._spans.opened(now))
         self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
 
@@ -184,13 +184,15 @@ class Cluster:
 
     def _time_of_change(self, old: Topology, new: Topology) -> int:
         """When the driver learned of it; it may be some time ago if heartbeats are rare."""
-        now, ages = time.time_ns(), [0.0]
+        # Not of the clock, which may have been set since.
+        now, ages = time.monotonic(), [0.0]
         if self.description:
             descriptions = self.description.server_descriptions()
             changed = (a for a, server in new.servers.items() if server != old.servers.get(a))
             updates = [descriptions[address].last_update_time for address in changed]
-            ages = [time.monotonic() - update for update in updates if update]
-        return max(now - round(min(ages, default=0.0) * 1_000_000_000), self._opened_at)
+            ages = [now - update for update in updates if update]
+        age = min(min(ages, default=0.0), now - self._opened_at)
+        return time.time_ns() - round(age * 1_000_000_000)
 
     def _tell_change(
         self, old: Topology, new: Topology, events: list[ClusterEvent], now: int

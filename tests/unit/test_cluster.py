@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 import weakref
 
 import pymongo.errors
@@ -157,6 +158,51 @@ def test_a_long_outage(cluster, telemetry, monkeypatch):
     assert first.context.trace_id != last.context.trace_id
     (outage,) = telemetry.points("mongodb.client.topology.outage.duration")
     assert outage.data.sum == pytest.approx((last.end_time - first.start_time) / 1e9)
+
+
+def set_clock(monkeypatch, hours):
+    time_ns = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: time_ns() + hours * 3600 * _cluster_spans.SECOND)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set(cluster, telemetry, monkeypatch, hours):
+    """To set the clock in an outage makes it neither longer nor shorter, nor ends a part of it."""
+    cluster.becomes(well())
+    telemetry.forget()
+    cluster.becomes(lost())
+    set_clock(monkeypatch, hours)
+    cluster.heartbeats.started(STARTED)
+    cluster.becomes(moved())
+
+    (outage,) = telemetry.points("mongodb.client.topology.outage.duration")
+    assert 0 <= outage.data.sum < 60
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+    duration = telemetry.span.end_time - telemetry.span.start_time
+    assert outage.data.sum == pytest.approx(duration / _cluster_spans.SECOND)
+
+
+def test_a_clock_that_is_set_back_in_a_long_outage(cluster, telemetry, monkeypatch):
+    """A part of an outage ends when it has lasted too long, whatever the clock says."""
+    cluster.becomes(well())
+    telemetry.forget()
+    cluster.becomes(lost())
+    set_clock(monkeypatch, hours=-1)
+    monkeypatch.setattr(_cluster_spans, "MAX_PART", 0)
+    cluster.heartbeats.started(STARTED)
+    cluster.becomes(moved())
+
+    first, last = telemetry.spans
+    assert first.start_time <= first.end_time == last.start_time <= last.end_time
+
+
+def test_a_clock_that_was_set_back(cluster, telemetry, monkeypatch):
+    """Of what happens after the clock was set back, the time is the new one."""
+    set_clock(monkeypatch, hours=-1)
+    now = time.time_ns()
+    cluster.becomes(well())
+
+    assert now <= telemetry.span.events[-1].timestamp <= time.time_ns()
 
 
 def test_many_events(cluster, telemetry):
