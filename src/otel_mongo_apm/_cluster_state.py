@@ -87,6 +87,11 @@ class Cluster:
         client = self._client()
         return self._client.is_gone if client is None else is_closed(client)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened that nobody was told of yet."""
+        return bool(self._untold)
+
     def has_dropped(self, address: Address) -> bool:
         """Whether the client goes on without a server."""
         description = self._live_description()
