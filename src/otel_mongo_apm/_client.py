@@ -25,7 +25,7 @@ from ._waits import Waits
 from ._wrapped_calls import wrap_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from pymongo.monitoring import _EventListener
 
@@ -136,8 +136,3 @@ def wrap(*, traces_operations: bool) -> list[Undo]:
     if traces_operations:
         undos += [wrap_transactions(), wrap_calls()]
     return undos
-
-
-def is_instrumented(listeners: Sequence[object]) -> bool:
-    """Whether ours are among a client's listeners already, as in those that PyMongo clones."""
-    return any(isinstance(listener, LISTENERS) for listener in listeners)

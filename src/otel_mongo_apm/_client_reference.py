@@ -24,6 +24,11 @@ class ClientReference:
             self._client = self._found()
         return self._client and self._client()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether there was a client that nobody has any more."""
+        return self._client is not None and self._client() is None
+
     def _found(self) -> weakref.ReferenceType[Any] | None:
         clients = clients_with(lambda listener: getattr(listener, "client", None) is self)
         # If a set is shared, what one client knows must not be taken for what another does.

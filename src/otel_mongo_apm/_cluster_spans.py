@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clocks
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,6 +33,11 @@ MAX_EARLY_EVENTS = 100
 MAX_LATE_EVENTS = 28
 
 
+def _lead() -> int:
+    """How far the clock is ahead of the monotonic one, in nanoseconds."""
+    return clocks.time_ns() - clocks.monotonic_ns()
+
+
 @dataclass(slots=True)
 class _Story:
     """What is being told; its span is made when a part of it ends.
@@ -44,6 +50,7 @@ class _Story:
         early: The first events. With the latest they are as many as a span holds.
         late: The latest events.
         links: To the part before.
+        lead: How far ahead of the monotonic clock the one was that it began by.
     """
 
     name: str
@@ -53,9 +60,15 @@ class _Story:
     early: list[ClusterEvent] = field(default_factory=list)
     late: deque[ClusterEvent] = field(default_factory=lambda: deque(maxlen=MAX_LATE_EVENTS))
     links: list[Link] = field(default_factory=list)
+    lead: int = field(default_factory=_lead)
 
     def add(self, event: ClusterEvent) -> None:
         (self.early if len(self.early) < MAX_EARLY_EVENTS else self.late).append(event)
+
+    def by_its_clock(self, time: int) -> int:
+        """A time of now by the clock that it began by, if that was set meanwhile."""
+        difference = _lead() - self.lead
+        return time - difference if abs(difference) > SECOND else time
 
 
 class ClusterSpans:
@@ -85,21 +98,24 @@ class ClusterSpans:
         for event in events:
             self.happened(event)
         if self._story and self._is_over(self._story, new):
-            self._end(self._story, new, time)
+            self._end(self._story, new, self._story.by_its_clock(time))
 
     def closed(self, topology: Topology, time: int) -> None:
         """End what is unfinished."""
         if self._story:
-            self._end_part(self._story, topology, time, "The client was closed")
+            end = self._story.by_its_clock(time)
+            self._end_part(self._story, topology, end, "The client was closed")
         self._story = None
 
     def review(self, topology: Topology, time: int) -> None:
         """End a part that has become too long, and begin another."""
         story = self._story
-        if story is None or time - story.part_began < MAX_PART:
+        if story is None or (end := story.by_its_clock(time)) - story.part_began < MAX_PART:
             return
-        links = self._end_part(story, topology, time, "Unfinished")
-        self._story = _Story(story.name, story.began, time, story.primary, links=links)
+        links = self._end_part(story, topology, end, "Unfinished")
+        self._story = _Story(
+            story.name, story.began, end, story.primary, links=links, lead=story.lead
+        )
 
     def _begin_outage(self, old: Topology, time: int) -> None:
         self._story = _Story(TOPOLOGY_OUTAGE, time, time, old.primary)

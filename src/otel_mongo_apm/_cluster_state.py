@@ -79,13 +79,23 @@ class Cluster:
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
-        self._opened_at = 0
+        self._opened_at = 0.0
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client was closed."""
+        """Whether the client was closed, or is gone; its listeners may be collected only later."""
         client = self._client()
-        return client is not None and is_closed(client)
+        return self._client.is_gone if client is None else is_closed(client)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened that nobody was told of yet."""
+        return bool(self._untold)
+
+    def has_dropped(self, address: Address) -> bool:
+        """Whether the client goes on without a server."""
+        description = self._live_description()
+        return description is not None and not description.has_server(address)
 
     def open(self) -> None:
         """Note that monitoring has begun, the first time."""
@@ -134,7 +144,7 @@ class Cluster:
         self.is_open = True
         self.is_inherited = False
         self.description, self.topology = None, Topology()
-        now = self._opened_at = time.time_ns()
+        now, self._opened_at = time.time_ns(), time.monotonic()
         self._untold.append(lambda: self._spans.opened(now))
         self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
 
@@ -161,7 +171,8 @@ class Cluster:
 
     def _compare(self, new: Topology) -> None:
         old, self.topology = self.topology, new
-        if new.is_blank and not old.is_blank:
+        # The driver drops servers that do not belong, and where a setting is wrong that is all.
+        if new.is_blank and not old.is_blank and (new.servers or self.is_closed):
             self.topology = old  # For the last events to tell of.
             self._close()
             return
@@ -178,13 +189,15 @@ class Cluster:
 
     def _time_of_change(self, old: Topology, new: Topology) -> int:
         """When the driver learned of it; it may be some time ago if heartbeats are rare."""
-        now, ages = time.time_ns(), [0.0]
+        # Not of the clock, which may have been set since.
+        now, ages = time.monotonic(), [0.0]
         if self.description:
             descriptions = self.description.server_descriptions()
             changed = (a for a, server in new.servers.items() if server != old.servers.get(a))
             updates = [descriptions[address].last_update_time for address in changed]
-            ages = [time.monotonic() - update for update in updates if update]
-        return max(now - round(min(ages, default=0.0) * 1_000_000_000), self._opened_at)
+            ages = [now - update for update in updates if update]
+        age = min(min(ages, default=0.0), now - self._opened_at)
+        return time.time_ns() - round(age * 1_000_000_000)
 
     def _tell_change(
         self, old: Topology, new: Topology, events: list[ClusterEvent], now: int

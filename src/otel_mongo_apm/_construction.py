@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._client import client_listeners, is_instrumented
+from ._client import LISTENERS, client_listeners
 from ._client_reference import ClientReference
 from ._compat import check, client_classes, is_made_by_encryption
 from ._conflicts import resolve_conflict
@@ -44,7 +44,13 @@ def _with_listeners(
 ) -> dict[str, Any]:
     resolve_conflict(telemetry)
     given = keywords.get("event_listeners") or ()
-    if not isinstance(given, Sequence) or is_instrumented(given):
-        return keywords  # What is no sequence is PyMongo's to complain about.
-    listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
-    return {**keywords, "event_listeners": [*given, *listeners]}
+    if not isinstance(given, Sequence):
+        return keywords  # It is PyMongo's to complain about.
+    reference = ClientReference(weakref.ref(client))
+    if ours := [each for each in given if isinstance(each, LISTENERS)]:
+        other = ours[0].of.client
+        if other() is None and not other.is_gone:
+            return keywords  # They were passed for this client.
+        # PyMongo clones a client, as it does for encryption; the clone has pools of its own.
+        telemetry, given = ours[0].of.telemetry, [each for each in given if each not in ours]
+    return {**keywords, "event_listeners": [*given, *client_listeners(telemetry, reference)]}

@@ -201,7 +201,7 @@ def _topology_changed(old: Topology, new: Topology, time: int) -> ClusterEvent:
 
 def _topology_line(old: Topology, new: Topology) -> str:
     if old.is_writable and not new.is_writable:
-        return f"No writable server available in {new.title}"
+        return f"No writable server available in {new.title or old.title}"
     if old.type != new.type:
         return f"Topology of {new.title} was {old.type} and is {new.type}"
     state = "writable" if new.is_writable else "only readable" if new.is_readable else "unavailable"

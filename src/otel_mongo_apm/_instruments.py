@@ -244,10 +244,26 @@ class Instruments:
 _of_provider: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
 
 
+def _stands_in(provider: MeterProvider) -> bool:
+    """Whether it is the API's own, for as long as nobody has set a global one."""
+    is_of_api = type(provider).__module__.startswith(metrics.__name__)
+    return is_of_api and not isinstance(provider, metrics.NoOpMeterProvider)
+
+
 def instruments(meter_provider: MeterProvider | None) -> Instruments:
-    """The instruments of a provider, or of the global one; to make one twice warns in some SDKs."""
-    provider = meter_provider or metrics.get_meter_provider()
-    if provider not in _of_provider:
+    """The instruments of a provider, or of the global one.
+
+    None is made twice: some SDKs warn of it, others ask only the first one what it observes.
+    """
+    current = metrics.get_meter_provider()
+    provider = meter_provider or current
+    if provider in _of_provider:
+        return _of_provider[provider]
+    stand_in = next(filter(_stands_in, list(_of_provider)), None)
+    if provider is current and stand_in:
+        # What was made before there was a global provider is its own since there is one.
+        _of_provider[provider] = _of_provider.pop(stand_in)
+    else:
         meter = metrics.get_meter(SCOPE_NAME, __version__, provider, SCHEMA_URL)
         _of_provider[provider] = Instruments(meter)
     return _of_provider[provider]

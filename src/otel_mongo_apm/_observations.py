@@ -48,7 +48,7 @@ class Observed:
     def clusters(self) -> Iterator[Cluster]:
         """Their clusters that are open, as they are now."""
         for cluster in self.clusters_even_closed():
-            if cluster.is_open:
+            if cluster.is_open and not cluster.is_closed:
                 cluster.tell()
                 yield cluster
 

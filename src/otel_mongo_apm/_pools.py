@@ -223,8 +223,10 @@ class PoolTelemetry(ConnectionPoolListener):
             self.cluster.note(_pool_cleared(event.address, pool))
 
     def pool_closed(self, event: PoolClosedEvent) -> None:
-        """Observe a pool no longer; a client whose pools are all closed is closed itself."""
+        """Observe a pool no longer; a client that closes the pools of all it knows is closed."""
         self._pools.close(event.address)
+        if self.cluster.has_dropped(event.address):
+            return
         if all(pool.is_closed for pool in list(self._pools.values())):
             self.cluster.close()
 

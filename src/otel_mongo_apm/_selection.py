@@ -40,9 +40,11 @@ class _SelectionObserver:
         """Tell of a selection that was slow or failed, and look at what it may have shown."""
         if not self._telemetry.is_on:
             return
-        if self._sees_cluster and (error or topology.description is not self._cluster.description):
-            self._cluster.open()  # A load-balanced client has no heartbeats that would.
-            self._cluster.tell()
+        cluster = self._cluster
+        is_occasion = error or cluster.has_news or topology.description is not cluster.description
+        if self._sees_cluster and is_occasion:
+            cluster.open()  # A load-balanced client has no heartbeats that would.
+            cluster.tell()
         if self._waits and (error or seconds >= self._waits.threshold):
             failure = exception_failure(error) if error else None
             # An enumeration's member that is a string, too.

@@ -11,11 +11,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import local_mongodb
 import pymongo
 import pytest
+from bson.codec_options import CodecOptions
 from local_mongodb import eventually
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
+from pymongo.encryption import Algorithm, ClientEncryption
+from pymongo.encryption_options import AutoEncryptionOpts
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 from pymongo.monitoring import ConnectionPoolListener
 from versions import needs_async
@@ -488,3 +492,28 @@ def test_reasons_to_close(instrumented, server, telemetry):
 
     assert closes(telemetry)["idle"] >= 1
     assert closes(telemetry).keys() <= {"idle", "poolClosed"}
+
+
+def test_the_client_for_encryption(instrumented, server, telemetry):
+    """The client that PyMongo makes to read keys has pools of its own."""
+    pytest.importorskip("pymongocrypt")
+    providers, namespace = {"local": {"key": b"k" * 96}}, "shop.keys"
+    algorithm = Algorithm.AEAD_AES_256_CBC_HMAC_SHA_512_Random
+    with (
+        local_mongodb.MongoClient(server.uri) as control,
+        ClientEncryption(providers, namespace, control, CodecOptions()) as encryption,
+    ):
+        secret = encryption.encrypt("alice", algorithm, encryption.create_data_key("local"))
+        control.shop.secrets.insert_one({"name": secret})
+        options = AutoEncryptionOpts(providers, namespace, bypass_auto_encryption=True)
+        with pymongo.MongoClient(server.uri, auto_encryption_opts=options) as client:
+            assert client.shop.secrets.find_one()["name"] == "alice"
+            counts = {
+                (point.attributes[POOL_NAME], point.data.value)
+                for point in telemetry.points("db.client.connection.count")
+                if point.attributes[STATE] == "idle"
+            }
+
+    assert len(counts) == 2
+    assert {number for _, number in counts} == {1}
+    assert telemetry.points("db.client.connection.count") == []

@@ -447,3 +447,23 @@ def test_a_client_that_has_found_nothing(instrumented, nowhere, telemetry):
     assert telemetry.span.status.status_code is StatusCode.ERROR
     assert telemetry.span.status.description == "The client was closed"
     assert "server.heartbeat.failed" in event_names(telemetry.span)
+
+
+def test_the_wrong_replica_set(instrumented, standalone, telemetry, caplog):
+    """A server that PyMongo drops, as it is of no such replica set, does not close the client."""
+    caplog.set_level("INFO", "otel_mongo_apm.cluster")
+    client = pymongo.MongoClient(
+        standalone.host, replicaSet="another", serverSelectionTimeoutMS=TIMEOUT
+    )
+    with client, pytest.raises(ServerSelectionTimeoutError):
+        client.shop.users.find_one()
+
+    (discovery,) = telemetry.named(DISCOVERY)
+    assert discovery.end_time - discovery.start_time >= TIMEOUT * MILLISECOND
+    assert [record.message for record in caplog.records] == [
+        "Topology opened",
+        f"Server {standalone.host} is known",
+        "Topology of another was unknown and is replica_set_no_primary",
+        f"Server {standalone.host} is no longer known",
+        "Topology closed",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 import weakref
 
 import pymongo.errors
@@ -56,6 +57,10 @@ class Cluster:
     def becomes(self, description):
         self.client.topology_description = description
         self.heartbeats.started(STARTED)
+
+    def closes(self):
+        self.client._closed = True
+        self.becomes(closed())
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +160,51 @@ def test_a_long_outage(cluster, telemetry, monkeypatch):
     assert outage.data.sum == pytest.approx((last.end_time - first.start_time) / 1e9)
 
 
+def set_clock(monkeypatch, hours):
+    time_ns = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: time_ns() + hours * 3600 * _cluster_spans.SECOND)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set(cluster, telemetry, monkeypatch, hours):
+    """To set the clock in an outage makes it neither longer nor shorter, nor ends a part of it."""
+    cluster.becomes(well())
+    telemetry.forget()
+    cluster.becomes(lost())
+    set_clock(monkeypatch, hours)
+    cluster.heartbeats.started(STARTED)
+    cluster.becomes(moved())
+
+    (outage,) = telemetry.points("mongodb.client.topology.outage.duration")
+    assert 0 <= outage.data.sum < 60
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+    duration = telemetry.span.end_time - telemetry.span.start_time
+    assert outage.data.sum == pytest.approx(duration / _cluster_spans.SECOND)
+
+
+def test_a_clock_that_is_set_back_in_a_long_outage(cluster, telemetry, monkeypatch):
+    """A part of an outage ends when it has lasted too long, whatever the clock says."""
+    cluster.becomes(well())
+    telemetry.forget()
+    cluster.becomes(lost())
+    set_clock(monkeypatch, hours=-1)
+    monkeypatch.setattr(_cluster_spans, "MAX_PART", 0)
+    cluster.heartbeats.started(STARTED)
+    cluster.becomes(moved())
+
+    first, last = telemetry.spans
+    assert first.start_time <= first.end_time == last.start_time <= last.end_time
+
+
+def test_a_clock_that_was_set_back(cluster, telemetry, monkeypatch):
+    """Of what happens after the clock was set back, the time is the new one."""
+    set_clock(monkeypatch, hours=-1)
+    now = time.time_ns()
+    cluster.becomes(well())
+
+    assert now <= telemetry.span.events[-1].timestamp <= time.time_ns()
+
+
 def test_many_events(cluster, telemetry):
     """Of more events than a span holds, the first and the last are told."""
     cluster.becomes(well())
@@ -175,8 +225,8 @@ def test_closed_in_an_outage(cluster, telemetry):
     cluster.becomes(well())
     telemetry.forget()
     cluster.becomes(lost())
-    cluster.becomes(closed())
-    cluster.becomes(closed())
+    cluster.closes()
+    cluster.closes()
 
     assert telemetry.span.status.status_code is StatusCode.ERROR
     assert telemetry.span.status.description == "The client was closed"
@@ -187,9 +237,8 @@ def test_closed_in_good_health(cluster, telemetry, caplog):
     """To close a client is no outage, and its cluster disappears from the metrics."""
     cluster.becomes(well())
     telemetry.forget()
-    cluster.client._closed = True
     with caplog.at_level(logging.INFO):
-        cluster.becomes(closed())
+        cluster.closes()
 
     assert telemetry.spans == ()
     assert [record.message for record in caplog.records] == ["Topology closed"]
@@ -197,11 +246,26 @@ def test_closed_in_good_health(cluster, telemetry, caplog):
     assert telemetry.points("mongodb.client.instances")[0].data.value == 0
 
 
+def test_all_servers_dropped(cluster, telemetry, caplog):
+    """A client that knows no server any more, but was not closed, is not told of as closed."""
+    cluster.becomes(well())
+    with caplog.at_level(logging.INFO):
+        cluster.becomes(replica_set({}))
+
+    assert {record.message for record in caplog.records} == {
+        "Server a.example:27017 is no longer known",
+        "Server b.example:27018 is no longer known",
+        "No writable server available in rs0",
+    }
+    assert telemetry.points("mongodb.client.topology.writable")[0].data.value == 0
+
+
 def test_opened_again(cluster, telemetry):
     """A client that comes back after it was closed, as those before PyMongo 4.8 could, does."""
     cluster.becomes(well())
-    cluster.becomes(closed())
+    cluster.closes()
     telemetry.forget()
+    cluster.client._closed = False
     cluster.becomes(well())
 
     assert telemetry.span.name == "mongodb.topology.discovery"
@@ -259,6 +323,18 @@ def test_a_client_that_is_gone(cluster, telemetry):
     gc.collect()
 
     assert telemetry.points("mongodb.client.server.status") == []
+
+
+def test_a_client_that_is_gone_before_its_listeners(cluster, telemetry):
+    """A client that is gone is not told of, although its listeners may not be collected yet."""
+    cluster.becomes(lost())
+    del cluster.client
+    gc.collect()
+
+    metrics = telemetry.metrics()
+    assert metrics["mongodb.client.instances"][0].data.value == 0
+    assert "mongodb.client.topology.writable" not in metrics
+    assert "mongodb.client.server.rtt" not in metrics
 
 
 def test_no_replica_set(telemetry):

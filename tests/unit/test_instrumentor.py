@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import subprocess
 import sys
@@ -73,12 +74,29 @@ def test_the_listeners_of_others_stay(instrument, monkeypatch):
     assert ours(client)
 
 
-def test_a_clone_is_not_doubled(instrument):
-    """A client that PyMongo makes from another's options keeps that one's listeners."""
+def test_a_clone_has_a_set_of_its_own(instrument):
+    """A client that PyMongo makes from another's options has one set, and other settings never."""
     instrument()
-    client = connected_lazily()
+    mine = UsersListener()
+    client = connected_lazily(event_listeners=[*event_listeners(query_text="off"), mine])
+    clone = client._duplicate()
 
-    assert ours(client._duplicate()) == ours(client)
+    assert len(ours(clone)) == len(ours(client))
+    assert not set(ours(clone)) & set(ours(client))
+    assert ours(clone)[0].of.telemetry is ours(client)[0].of.telemetry
+    assert mine in clone.options.event_listeners
+
+
+def test_listeners_of_a_client_that_is_gone(instrument):
+    """Listeners that another client had are replaced, even if that one is gone."""
+    instrument()
+    listeners = event_listeners(query_text="off")
+    client = connected_lazily(event_listeners=listeners)
+    assert listeners[0].of.client() is client
+    del client
+    gc.collect()
+
+    assert not set(ours(connected_lazily(event_listeners=listeners))) & set(listeners)
 
 
 def test_listeners_that_were_passed_are_enough(instrument, telemetry):
