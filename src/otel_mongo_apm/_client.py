@@ -14,6 +14,7 @@ from ._cluster_log import ClusterLog
 from ._cluster_spans import ClusterSpans
 from ._cluster_state import Cluster
 from ._commands import CommandTelemetry
+from ._connections import Connections
 from ._inflight import InFlightCommands
 from ._pools import Pools, PoolTelemetry
 from ._selection import wrap_server_selection
@@ -48,6 +49,7 @@ class ClientTelemetry:
         self.client = client
         self.timeline = Timeline()
         self.in_flight = InFlightCommands()
+        self.connections = Connections()
         self.pools = Pools(client)
         self.waits = Waits(telemetry, self.timeline) if settings.command_spans else None
         self.cluster = Cluster(
@@ -69,6 +71,7 @@ class ClientTelemetry:
     def start_anew(self) -> None:
         """Forget what only the parent of a fork has: its connections, commands and monitors."""
         self.in_flight.start_anew()
+        self.connections.start_anew()
         self.pools.start_anew()
         self.cluster.start_anew()
 

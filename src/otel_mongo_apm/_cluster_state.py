@@ -75,7 +75,8 @@ class Cluster:
         self._looking = threading.Lock()
         self._telling = threading.Lock()
         self.description: TopologyDescription | None = None
-        self._untold: deque[Callable[[], None]] = deque()
+        # What has happened that nobody was told of yet.
+        self.untold: deque[Callable[[], None]] = deque()
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
@@ -86,11 +87,6 @@ class Cluster:
         """Whether the client was closed, or is gone; its listeners may be collected only later."""
         client = self._client()
         return self._client.is_gone if client is None else is_closed(client)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether something has happened that nobody was told of yet."""
-        return bool(self._untold)
 
     def has_dropped(self, address: Address) -> bool:
         """Whether the client goes on without a server."""
@@ -127,7 +123,7 @@ class Cluster:
     def note(self, event: ClusterEvent) -> None:
         """Note an event that is no change of a description."""
         self._timeline.add(event)
-        self._untold.append(lambda: self._tell_event(event))
+        self.untold.append(lambda: self._tell_event(event))
 
     def tell(self) -> None:
         """Look, and tell everything so far. Not to be called under PyMongo's locks."""
@@ -137,7 +133,7 @@ class Cluster:
                 self._tell_all()
             finally:
                 self._telling.release()
-            if not self._untold:  # Else somebody has added to it and found us busy.
+            if not self.untold:  # Else somebody has added to it and found us busy.
                 break
 
     def _open(self) -> None:
@@ -145,18 +141,18 @@ class Cluster:
         self.is_inherited = False
         self.description, self.topology = None, Topology()
         now, self._opened_at = time.time_ns(), time.monotonic()
-        self._untold.append(lambda: self._spans.opened(now))
+        self.untold.append(lambda: self._spans.opened(now))
         self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
 
     def _close(self) -> None:
         self.is_open = False
         now, last = time.time_ns(), self.topology
         self.note(self._opened_or_closed(CLIENT_TOPOLOGY_CLOSED, "Topology closed", now))
-        self._untold.append(lambda: self._spans.closed(last, now))
+        self.untold.append(lambda: self._spans.closed(last, now))
 
     def _tell_all(self) -> None:
-        while self._untold:
-            self._untold.popleft()()
+        while self.untold:
+            self.untold.popleft()()
         self._spans.review(self.topology, time.time_ns())
 
     def _live_description(self) -> TopologyDescription | None:
@@ -185,7 +181,7 @@ class Cluster:
         for event in events:
             self._timeline.add(event)
         if events:
-            self._untold.append(lambda: self._tell_change(old, new, events, now))
+            self.untold.append(lambda: self._tell_change(old, new, events, now))
 
     def _time_of_change(self, old: Topology, new: Topology) -> int:
         """When the driver learned of it; it may be some time ago if heartbeats are rare."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from ._client import ClientTelemetry
-    from ._inflight import Connection, InFlightCommand
+    from ._connections import Connection
+    from ._inflight import InFlightCommand
     from ._instruments import Instruments
 
 # Those that may open cursors that wait, go on with cursors, or close them. A find tells by itself.
@@ -57,6 +58,7 @@ class CommandTelemetry(CommandListener):
         self._spans = MongodbCommandSpans(client) if of_operations else CommandSpans(client)
         self._signatures = CommandSignatures(client.telemetry.settings, client.client)
         self._cursors = OpenCursors()
+        self._connections = client.connections
         self.in_flight = client.in_flight
 
     def started(self, event: CommandStartedEvent) -> None:
@@ -69,7 +71,7 @@ class CommandTelemetry(CommandListener):
         if collection.__class__ is not str:
             collection = collection_name(name, database, document)
         signature = self._signatures[name, database, collection, event.connection_id]
-        connection = self.in_flight.connection_of(event)
+        connection = self._connections.of(event)
         command = in_flight_command(event, signature, self._timeline.latest, connection)
         if name in CURSOR_COMMANDS or AWAIT_DATA in document:
             self._look_closer(command, event, name, document)

@@ -13,22 +13,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
     from pymongo.monitoring import CommandStartedEvent
 
-    from ._attributes import Address, Failure
+    from ._attributes import Failure
+    from ._connections import Connection
     from ._conventions import CommandSignature
     from ._cursors import OpenCursor
 
-    Connection = tuple[Address, int]
-
 MAX_OPEN = 10_000
-
-# Commands to a connection that nobody has checked out yet.
-_BEFORE_CHECK_OUT = frozenset({"authenticate", "saslContinue", "saslStart"})
-
-# The connection that this thread or task has checked out last, and among which client's commands
-# those belong that it is for.
-checked_out: ContextVar[tuple[Connection, InFlightCommands] | None] = ContextVar(
-    "otel_mongo_apm_checked_out", default=None
-)
 
 
 class Retry(NamedTuple):
@@ -119,7 +109,7 @@ def in_flight_command(
     event: CommandStartedEvent,
     signature: CommandSignature,
     latest_event: int,
-    connection: Connection | None = None,
+    connection: Connection | None,
 ) -> InFlightCommand:
     """A command that starts; it is a retry if the last of this thread or task failed it."""
     command = InFlightCommand()
@@ -144,10 +134,6 @@ class InFlightCommands:
     def __init__(self) -> None:
         # A set in the order of insertion. Without a lock: each use is one dictionary operation.
         self._open: dict[InFlightCommand, InFlightCommand] = {}
-        # What the server calls a connection, which commands tell, and what the driver does, which
-        # its pool tells.
-        self._connections: dict[tuple[Address, int | None], Connection] = {}
-        self._known: dict[Connection, tuple[Address, int | None]] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -155,32 +141,6 @@ class InFlightCommands:
     def start_anew(self) -> None:
         """Forget all; they are another process's."""
         self._open.clear()
-        self._connections.clear()
-        self._known.clear()
-
-    def connection_of(self, event: CommandStartedEvent) -> Connection | None:
-        """The connection that a command goes out on, if it is known.
-
-        It need not be the one that was checked out last: an exhaust cursor keeps its own.
-        """
-        named = event.connection_id, event.server_connection_id
-        connection = self._connections.get(named)
-        return connection or self._learn_connection(named, event.command_name)
-
-    def _learn_connection(
-        self, named: tuple[Address, int | None], command_name: str
-    ) -> Connection | None:
-        latest = checked_out.get()
-        if latest is None:
-            return None
-        connection, commands = latest
-        if commands is not self or connection[0] != named[0] or connection in self._known:
-            return None
-        # Not all servers tell their name for it.
-        if named[1] is not None and command_name not in _BEFORE_CHECK_OUT:
-            self._connections[named] = connection
-            self._known[connection] = named
-        return connection
 
     def add(self, command: InFlightCommand) -> InFlightCommand | None:
         """Keep a command that has started; return the oldest if it had to make room."""
@@ -205,11 +165,7 @@ class InFlightCommands:
         return self._open.pop(command, None)
 
     def pop_closed(self, connection: Connection) -> InFlightCommand | None:
-        """Forget a connection; forget and return what anybody has open on it."""
-        if (named := self._known.pop(connection, None)) and (
-            self._connections.get(named) == connection
-        ):
-            self._connections.pop(named, None)
+        """Forget and return what anybody has open on a connection."""
         for command in list(self._open):
             if command.connection == connection:
                 return self._open.pop(command, None)

@@ -16,7 +16,6 @@ from ._attributes import Failure, exception_failure, server_attributes
 from ._callers import NOBODYS_CONTEXT, caller, current_task, is_over
 from ._compat import app_name, exception_in_hand
 from ._descriptions import written
-from ._inflight import checked_out
 from ._semconv import CLIENT_POOL_CLEARED, CONNECTION_CLOSE_REASON, OTHER_ERROR, POOL_NAME
 from ._shield import shielded_listener
 from ._timeline import ClusterEvent
@@ -194,6 +193,7 @@ class PoolTelemetry(ConnectionPoolListener):
         self.telemetry = client.telemetry
         self.cluster = client.cluster
         self.waits = client.waits
+        self._connections = client.connections
         self._pools = client.pools
         self._counts = client.telemetry.pool_instruments is not None
         self._measures_use = self._counts and client.telemetry.settings.pool_use_time
@@ -248,8 +248,10 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
         """Count a connection no longer, and count why."""
+        connection = event.address, event.connection_id
+        self._connections.forget(connection)
         if self._commands:
-            self._commands.closed((event.address, event.connection_id))
+            self._commands.closed(connection)
         pool = self._pools[event.address]
         was_open = pool.close_connection(event.connection_id)
         instruments = self.telemetry.pool_instruments
@@ -265,7 +267,7 @@ class PoolTelemetry(ConnectionPoolListener):
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
         connection = address, connection_id = event.address, event.connection_id
-        checked_out.set((connection, self.of.in_flight))
+        self._connections.check_out(connection)
         if self._counts:
             pool = self._pools[address]
             pool.pending.pop(caller(), None)

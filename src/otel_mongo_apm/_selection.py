@@ -41,7 +41,7 @@ class _SelectionObserver:
         if not self._telemetry.is_on:
             return
         cluster = self._cluster
-        is_occasion = error or cluster.has_news or topology.description is not cluster.description
+        is_occasion = error or cluster.untold or topology.description is not cluster.description
         if self._sees_cluster and is_occasion:
             cluster.open()  # A load-balanced client has no heartbeats that would.
             cluster.tell()

@@ -42,6 +42,7 @@ LAYERS = (
     {"_attributes", "_compat", "_cluster_log", "_configuration", "_memory"},
     {
         "_callers",
+        "_connections",
         "_cursors",
         "_inflight",
         "_installed",

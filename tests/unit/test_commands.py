@@ -21,7 +21,6 @@ from otel_mongo_apm import Settings, _conventions, _cursors, _inflight, event_li
 from otel_mongo_apm._client import ClientTelemetry
 from otel_mongo_apm._client_reference import ClientReference
 from otel_mongo_apm._commands import CommandTelemetry
-from otel_mongo_apm._inflight import checked_out
 from otel_mongo_apm._telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -609,9 +608,8 @@ CONNECTION = (ADDRESS, 7)
 @pytest.fixture
 def on_a_connection(commands):
     """Have a connection checked out, as a command always has."""
-    token = checked_out.set((CONNECTION, commands.in_flight))
-    yield CONNECTION
-    checked_out.reset(token)
+    commands.of.connections.check_out(CONNECTION)
+    return CONNECTION
 
 
 def test_an_interrupted_command(commands, telemetry, on_a_connection):

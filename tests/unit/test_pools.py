@@ -344,7 +344,7 @@ def test_a_cleared_pool_that_nobody_is_told_of(telemetry):
     (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
     assert clears.data.value == 3
     assert driver.client.timeline.latest == 0
-    assert len(driver.client.cluster._untold) == 0
+    assert len(driver.client.cluster.untold) == 0
 
 
 def test_a_closed_pool(driver, telemetry):
