@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,8 @@ from ._text import text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_HOUR = 3600.0
 
 _DESCRIPTION = """\
 Tells what otel-mongo-apm finds: the versions that are installed, what is instrumented, every
@@ -33,6 +36,14 @@ class _Parser(argparse.ArgumentParser):
         super().error("These arguments are not understood; see --help." if is_telling else message)
 
 
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) <= _HOUR:
+            return seconds
+    message = f"a number of seconds is needed, more than 0 and at most {_HOUR:g}"
+    raise argparse.ArgumentTypeError(message)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("otel-mongo-apm", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
@@ -43,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long the ping may take (default: %(default)s)",

@@ -149,14 +149,17 @@ class _Names:
             )
 
 
-_databases, _collections = _Names("databases"), _Names("collections")
+_commands, _databases, _collections = _Names("commands"), _Names("databases"), _Names("collections")
 
 
-def _refused_in_metrics(attributes: Attributes) -> frozenset[str]:
+def _refused_in_metrics(attributes: Attributes) -> set[str]:
     """Those of the attributes that would be one series too many."""
     database, collection = attributes[DB_NAMESPACE], attributes.get(DB_COLLECTION_NAME)
+    refused = set()
+    if not _commands.admit(attributes[DB_OPERATION_NAME]):
+        refused.add(DB_OPERATION_NAME)
     if not _databases.admit(database):
-        return frozenset({DB_NAMESPACE, DB_COLLECTION_NAME})
-    if collection is not None and not _collections.admit((database, collection)):
-        return frozenset({DB_COLLECTION_NAME})
-    return frozenset()
+        refused |= {DB_NAMESPACE, DB_COLLECTION_NAME}
+    elif collection is not None and not _collections.admit((database, collection)):
+        refused.add(DB_COLLECTION_NAME)
+    return refused

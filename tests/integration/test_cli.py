@@ -160,6 +160,15 @@ def test_an_unreachable_server():
     assert found["trial"]["milliseconds"] is None
 
 
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "1e300", "soon"])
+def test_a_wrong_timeout(timeout):
+    """What is no time to wait is refused at once, with what would be one."""
+    process = run("--timeout", timeout, "mongodb://127.0.0.1:1/")
+
+    assert process.returncode == 2
+    assert "--timeout: a number of seconds is needed, more than 0 and at most" in process.stderr
+
+
 def test_a_server_that_says_nothing():
     """A server that accepts connections and never answers keeps nobody waiting."""
     with socket.create_server(("127.0.0.1", 0)) as server:

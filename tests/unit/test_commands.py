@@ -547,8 +547,9 @@ def test_a_hook_that_sends_a_command(commands_with, telemetry):
 
 @pytest.fixture
 def two_names(monkeypatch):
-    """Let metrics name two databases and two collections."""
+    """Let metrics name two commands, two databases and two collections."""
     monkeypatch.setattr(_conventions, "MAX_METRIC_NAMES", 2)
+    monkeypatch.setattr(_conventions, "_commands", _conventions._Names("commands"))
     monkeypatch.setattr(_conventions, "_databases", _conventions._Names("databases"))
     monkeypatch.setattr(_conventions, "_collections", _conventions._Names("collections"))
 
@@ -565,6 +566,21 @@ def test_metrics_name_so_many_collections(commands, telemetry, two_names, caplog
     }
     assert named == {"a": 2, "b": 1, None: 2}
     assert [span.name[-1] for span in telemetry.spans] == ["a", "b", "c", "d", "a"]
+    assert len(caplog.records) == 1
+
+
+def test_metrics_name_so_many_commands(commands, telemetry, two_names, caplog):
+    """So they do with commands, which an application may take from who knows where."""
+    for name in ("a", "b", "c", "d", "a"):
+        commands.started(started({name: 1}))
+        commands.succeeded(succeeded(name))
+
+    named = {
+        point.attributes.get("db.operation.name"): point.data.count
+        for point in telemetry.points("db.client.operation.duration")
+    }
+    assert named == {"a": 2, "b": 1, None: 2}
+    assert [span.attributes["db.operation.name"] for span in telemetry.spans] == list("abcda")
     assert len(caplog.records) == 1
 
 
