@@ -85,7 +85,7 @@ class Operation:
     def end(self, error: BaseException | None) -> None:
         """Tell how the call ended; of one that fails there is always a span."""
         self.is_over = True
-        span = self.span or (self._start() if error else None)
+        span = self.span or (None if error is None else self._start())
         if span is None:
             return
         end = time.time_ns()
@@ -119,7 +119,7 @@ class Operation:
         }
 
     def _describe(self, span: Span, end: int, error: BaseException | None) -> None:
-        if error:
+        if error is not None:
             describe_exception(span, error, with_message=self.telemetry.settings.error_messages)
         if self.telemetry.events_in_spans and self.timeline.latest != self.latest_event:
             for event in self.timeline.between(self.began, end):

@@ -59,7 +59,7 @@ class Transaction:
         if self.is_over or self.process != os.getpid():
             return
         self.is_over = True
-        if error:
+        if error is not None:
             self.span.set_status(StatusCode.ERROR, exception_failure(error).name)
         self.span.end()
 

@@ -420,6 +420,13 @@ def test_an_idle_change_stream(client, telemetry):
     assert tree(telemetry.spans)[0] == {"getMore shop.users": ["getMore"]}
 
 
+class EmptyError(LookupError):
+    """An exception of an application's that has a length, of 0."""
+
+    def __len__(self):
+        return 0
+
+
 class TestFailures:
     """One ERROR span for the call, whatever it was that failed."""
 
@@ -670,13 +677,14 @@ class TestTransactions:
         commit = {"commitTransaction admin": ["commitTransaction"]}
         assert tree(telemetry.spans) == [{"transaction": [insert, abort, insert, commit]}]
 
-    def test_with_transaction_that_fails(self, client, telemetry):
-        """One that fails is an ERROR."""
+    @pytest.mark.parametrize("error", [LookupError, EmptyError])
+    def test_with_transaction_that_fails(self, client, telemetry, error):
+        """One that fails is an ERROR, whatever its exception is taken for where true is asked."""
 
         def callback(session):
-            raise LookupError
+            raise error
 
-        with client.start_session() as session, pytest.raises(LookupError):
+        with client.start_session() as session, pytest.raises(error):
             session.with_transaction(callback)
 
         (transaction,) = telemetry.named("transaction")
