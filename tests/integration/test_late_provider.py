@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from own_process import output_of
 
 PROGRAM = """
 import sys
@@ -44,14 +43,7 @@ print(instances())
 
 def test_a_late_provider(mongodb_uri):
     """All clients are observed, whether they were instrumented before it was set or after."""
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, mongodb_uri],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    printed = output_of("-c", PROGRAM, mongodb_uri)
 
-    assert (process.returncode, process.stderr) == (0, "")
     # Those of the first `instrument()`, and with it the one that existed, have gone quiet.
-    assert process.stdout.split() == ["[1]", "[4]", "[3]"]
+    assert printed.split() == ["[1]", "[4]", "[3]"]

@@ -8,14 +8,13 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pymongo
 import pytest
+from own_process import output_of
 from pymongo_of_tomorrow import moved, renamed
 
 from otel_mongo_apm import _compat
@@ -222,16 +221,8 @@ print(json.dumps({"told": told, "said": said, "made": tomorrow.made}))
 
 def run(uri, changes=(), gone=()):
     """Let clients of all kinds work with PyMongo as it was changed; return what was told."""
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, TESTS, uri, json.dumps([changes, gone])],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert process.stderr == ""
-    assert process.returncode == 0
-    return json.loads(process.stdout)
+    changed = json.dumps([changes, gone])
+    return json.loads(output_of("-c", PROGRAM, TESTS, uri, changed, timeout=100))
 
 
 @pytest.fixture(scope="module")

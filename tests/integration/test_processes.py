@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import output_of
 from versions import needs_async
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -21,16 +20,7 @@ def run(directory, program, *arguments):
     """Run a program of its own; it says nothing but what it prints, and ends well."""
     script = directory / "program.py"
     script.write_text(program, encoding="utf-8")
-    process = subprocess.run(
-        [sys.executable, script, TESTS, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert process.stderr == ""
-    assert process.returncode == 0
-    return json.loads(process.stdout)
+    return json.loads(output_of(script, TESTS, *arguments))
 
 
 CHILDREN = """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from own_process import output_of
 
 PROGRAM = """
 import asyncio, sys
@@ -25,13 +24,6 @@ MongoInstrumentor().uninstrument()
 
 def test_without_an_sdk(mongodb_uri, shop):
     """The application does what it does, and nobody complains."""
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, mongodb_uri],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    printed = output_of("-c", PROGRAM, mongodb_uri)
 
-    assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout.split("\n") == ["a duplicate", "1", ""]
+    assert printed.split("\n") == ["a duplicate", "1", ""]
