@@ -70,8 +70,9 @@ class CommandTelemetry(CommandListener):
         collection = document.get(COLLECTION_FIELDS.get(name, ""))
         if collection.__class__ is not str:
             collection = collection_name(name, database, document)
-        signature = self._signatures[name, database, collection, event.connection_id]
-        connection = self._connections.of(event)
+        address = event.connection_id
+        signature = self._signatures[name, database, collection, address]
+        connection = self._connections.of(name, (address, event.server_connection_id))
         command = in_flight_command(event, signature, self._timeline.latest, connection)
         if name in CURSOR_COMMANDS or AWAIT_DATA in document:
             self._look_closer(command, event, name, document)

@@ -6,8 +6,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pymongo.monitoring import CommandStartedEvent
-
     from ._attributes import Address
 
     # The server, and the driver's ID of the connection.
@@ -36,13 +34,16 @@ class Connections:
         self._names.clear()
         self._named.clear()
 
-    def of(self, event: CommandStartedEvent) -> Connection | None:
+    def of(self, command_name: str, named: NamedByServer) -> Connection | None:
         """The connection that a command goes out on, if it is known.
 
         Mostly that which its thread or task has checked out last. But an exhaust cursor keeps its
         own while others are used.
+
+        Args:
+            command_name: The command's name.
+            named: What the server calls the connection.
         """
-        named = event.connection_id, event.server_connection_id
         latest = _checked_out.get()
         if latest is None or latest[1] is not self:
             return self._named.get(named)
@@ -51,7 +52,7 @@ class Connections:
         if name == named:
             return connection
         known = self._named.get(named) if name else None
-        return known or self._learn(connection, named, event.command_name)
+        return known or self._learn(connection, named, command_name)
 
     def check_out(self, connection: Connection) -> None:
         """Learn what this thread or task has checked out."""
