@@ -26,7 +26,7 @@ from ._waits import Waits
 from ._wrapped_calls import wrap_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pymongo.monitoring import _EventListener
 
@@ -86,6 +86,11 @@ def _start_anew() -> None:
 
 if hasattr(os, "register_at_fork"):  # Not on Windows.
     os.register_at_fork(after_in_child=_start_anew)
+
+
+def ours_among(listeners: Iterable[Any]) -> list[Any]:
+    """Those of a client's listeners that are ours."""
+    return [each for each in listeners if isinstance(each, LISTENERS)]
 
 
 def client_listeners(telemetry: Telemetry, client: ClientReference) -> list[_EventListener]:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._client import LISTENERS, client_listeners
+from ._client import client_listeners, ours_among
 from ._client_reference import ClientReference
 from ._compat import check, client_classes, is_made_by_encryption
 from ._conflicts import resolve_conflict
@@ -47,7 +47,7 @@ def _with_listeners(
     if not isinstance(given, Sequence):
         return keywords  # It is PyMongo's to complain about.
     reference = ClientReference(weakref.ref(client))
-    if ours := [each for each in given if isinstance(each, LISTENERS)]:
+    if ours := ours_among(given):
         other = ours[0].of.client
         if other() is None and not other.is_gone:
             return keywords  # They were passed for this client.

@@ -6,7 +6,7 @@ import logging
 import weakref
 from typing import Any
 
-from ._client import LISTENERS, client_listeners, keep_wrapped
+from ._client import client_listeners, keep_wrapped, ours_among
 from ._client_reference import ClientReference
 from ._compat import change_listeners, check, driver_client, has_servers
 from ._selection import observe_anew
@@ -35,7 +35,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
         ValueError: A keyword's value is not among those accepted.
     """
     resolved, client = Settings.resolve(**settings), driver_client(client)
-    ours = [each for each in client.options.event_listeners if isinstance(each, LISTENERS)]
+    ours = ours_among(client.options.event_listeners)
     if any(listener.of.telemetry.is_on for listener in ours):
         return
     telemetry = Telemetry(resolved)
