@@ -14,7 +14,7 @@ import local_mongodb
 import pytest
 from pymongo import MongoClient
 from rounds import Line, Times
-from worker import CONTENDERS, CONTRIB, DOCUMENTS, NOTHING, TASKS
+from worker import CONTENDERS, CONTRIB, NOTHING, TASKS, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +55,7 @@ def uri() -> Iterator[str]:
         if not uri:
             uri = stack.enter_context(local_mongodb.standalone()).uri
         with MongoClient(uri) as client:
-            client.drop_database("benchmark")
-            client.benchmark.users.insert_many(
-                {"_id": number, "name": "Alice", "age": 30} for number in range(DOCUMENTS)
-            )
+            fill(client)
         yield uri
 
 

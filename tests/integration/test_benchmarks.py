@@ -12,18 +12,16 @@ import pytest
 from versions import needs_async
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = 1_000
 
 
 @needs_async
 def test_an_application(mongodb_uri):
     """Each contender finds, inserts and reads, and says how long it took."""
     pytest.importorskip("opentelemetry.instrumentation.pymongo")
-    from worker import CONTENDERS  # noqa: PLC0415 - Not where there is no AsyncMongoClient.
+    from worker import CONTENDERS, fill  # noqa: PLC0415 - Not where there is no AsyncMongoClient.
 
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.drop_database("benchmark")
-        client.benchmark.users.insert_many({"_id": number} for number in range(DOCUMENTS))
+        fill(client)
         for contender in CONTENDERS:
             finished = subprocess.run(
                 [sys.executable, ROOT / "benchmarks" / "worker.py", contender, mongodb_uri],
