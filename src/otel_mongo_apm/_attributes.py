@@ -257,16 +257,15 @@ def command_failure(failure: Mapping[str, Any], error: BaseException | None) -> 
     >>> command_failure({"code": 59, "codeName": "CommandNotFound", "errmsg": "no x"}, None)
     Failure(error_type='59', status_code='59', name='CommandNotFound', message='no x')
     """
-    name, message = failure.get("codeName"), str(failure.get("errmsg", ""))
-    if (code := failure.get("code")) is not None and name:
-        code = _code(code)
-        return Failure(code, code, name, message)
+    code, name = failure.get("code"), failure.get("codeName")
+    message = str(failure.get("errmsg", ""))
+    status_code = None if code is None else _code(code)
+    if status_code is not None and name:
+        return Failure(status_code, status_code, name, message)
     error_type = _error_type(failure.get("errtype"), error)
     name = name or error_type.rpartition(".")[2]
-    if code is None:
-        return Failure(error_type, None, name, message)
-    code = _code(code)
-    return Failure(code, code, name, message)
+    error_type = error_type if status_code is None else status_code
+    return Failure(error_type, status_code, name, message)
 
 
 def _error_type(name: str | None, error: BaseException | None) -> str:

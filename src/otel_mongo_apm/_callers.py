@@ -28,7 +28,7 @@ def current_task() -> asyncio.Task[object] | None:
 
 def caller() -> Hashable:
     """The task or the greenlet that runs, or else the thread's identifier."""
-    if _get_running_loop() is not None and (task := asyncio.current_task()):
+    if task := current_task():
         return task
     # Where nobody has imported greenlet, or not yet all of it, there are none. Of one, unlike of an
     # identifier, it can be asked whether it is dead.

@@ -114,8 +114,10 @@ class CommandTelemetry(CommandListener):
                 command.failure = write_failure(reply)
             if command.special and (command.rows or command.failure):
                 self._spans.start_late(command, _seconds(event))
-            if command.rows is not None and (reply["cursor"].get("id") or command.special):
-                self._keep_cursor(command, reply["cursor"].get("id"))
+            if command.rows is not None:
+                cursor_id = reply["cursor"].get("id")
+                if cursor_id or command.special:
+                    self._keep_cursor(command, cursor_id)
             if self._spans.tell_each_success:
                 self._spans.succeed(command, event)
             elif command.is_recording and (

@@ -256,9 +256,9 @@ def as_drivers_do() -> dict[str, Any]:
         length = None
     if length is None:
         warn_once(f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}: {LENGTH.accepted}, or 0.")
-    return (
-        {"query_text": "raw", "query_text_max_length": length} if length else {"query_text": "off"}
-    )
+    if not length:
+        return {"query_text": "off"}
+    return {"query_text": "raw", "query_text_max_length": length}
 
 
 def from_environment() -> dict[str, Any]:
