@@ -6,10 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pymongo
-from opentelemetry.semconv.attributes.db_attributes import (
-    DB_RESPONSE_STATUS_CODE,
-)
+import pymongo.errors
+from opentelemetry.semconv.attributes.db_attributes import DB_RESPONSE_STATUS_CODE
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.errors import NotPrimaryError, OperationFailure
 
@@ -18,7 +16,6 @@ from otel_mongo_apm._otel.semconv import OTHER_ERROR
 
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
-
 
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
 
@@ -128,6 +125,7 @@ def is_cancelled_check(error: BaseException) -> bool:
 
 
 def operation_cancelled() -> type[BaseException] | None:
+    """PyMongo's class of what cancels a heartbeat, if it is there."""
     return getattr(pymongo.errors, "_OperationCancelled", None)
 
 

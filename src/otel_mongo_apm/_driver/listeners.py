@@ -13,7 +13,6 @@ from .private_names import NO_WAITS, takes, warn_of_loss
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-
 # The kinds of listeners that we have, and how PyMongo calls them in private.
 _KINDS = {
     CommandListener: ("command", "commands"),

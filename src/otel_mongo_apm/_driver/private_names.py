@@ -10,16 +10,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-import pymongo.errors
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-
 # Documented, since users filter by it.
 LOGGER = "otel_mongo_apm._compat"
 _logger = logging.getLogger(LOGGER)
-
 
 NO_WAITS = "waits for a server have no spans"
 
@@ -45,6 +42,7 @@ def _module(name: str) -> ModuleType | None:
 
 @functools.cache
 def is_there(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
         return find_spec(module) is not None
     except ImportError:
