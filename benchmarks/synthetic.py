@@ -66,8 +66,8 @@ class Exchange:
         """What any instrumentation would say of it."""
         return {
             "db.system.name": "mongodb",
-            "server.address": self.address[0],
-            "server.port": self.address[1],
+            "network.peer.address": self.address[0],
+            "network.peer.port": self.address[1],
             "db.namespace": "shop",
             "db.operation.name": self.name,
             "db.collection.name": self.command.get("collection") or self.command[self.name],
@@ -196,6 +196,8 @@ def floor(
     wait, pool = meter.create_histogram("wait"), {"db.client.connection.pool.name": "db.example"}
     name, attributes, rows = f"{exchange.name} users", exchange.attributes, exchange.rows
     error, measured = exchange.error, {**attributes, **exchange.error}
+    if error:
+        measured["mongodb.client.error.name"] = "InterruptedAtShutdown"
     opened_by = tracer.start_span("find users").get_span_context()
     client, failed = SpanKind.CLIENT, StatusCode.ERROR
 

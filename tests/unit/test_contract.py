@@ -25,7 +25,7 @@ TELEMETRY = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
 BACKENDS = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
-NAME = re.compile(r"`((?:db|error|exception|mongodb|network|server)\.[a-z0-9_.]*[a-z0-9_])`")
+NAME = re.compile(r"`((?:db|dns|error|exception|mongodb|network|server)\.[a-z0-9_.]*[a-z0-9_])`")
 
 
 def unique(pairs):
@@ -109,7 +109,7 @@ def test_events():
     described = {name for row in tables(text, "attribute", "type") for name in NAME.findall(row[0])}
 
     assert {plain(row[0]) for row in events} == own_names()["Events"]
-    elsewhere = {"server.address", "server.port", semconv.POOL_NAME}
+    elsewhere = {"server.address", "server.port", semconv.POOL_NAME, semconv.DNS_QUESTION_NAME}
     assert {name for row in events for name in NAME.findall(row[1])} == described | elsewhere
 
 

@@ -28,12 +28,18 @@ class ApiCall:
         database: Its database; none if that is not known before its first command.
         collection: Its collection, if it has one.
         session: The explicit session that it is made in, if it is.
+        command: The command that it sends, or the first of them; as the operation if that is not
+            told.
     """
 
     name: str
     database: str | None = None
     collection: str | None = None
     session: Any = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        self.command = self.command or self.name
 
 
 # By the method of the API, where PyMongo's own word for the operation does not tell.
@@ -42,6 +48,8 @@ _BY_METHOD = {
     "count_documents": "countDocuments",
     "estimated_document_count": "estimatedDocumentCount",
 }
+# By the method, where that word is not the command that is sent.
+_COMMAND_BY_METHOD = {"count_documents": "aggregate"}
 _BY_OPERATION = {
     "create": "createCollection",
     "drop": "dropCollection",
@@ -63,12 +71,18 @@ def retried_call(_: Any, argument: Argument) -> ApiCall:
     """Whatever is sent, and sent again if need be, by a function that knows what it is for."""
     function, session = argument("func"), argument("session")
     operation = _written(argument("operation"))
+    if bulk := argument("bulk"):
+        return _BULK_CALLS[type(bulk).__name__](bulk, argument)
     command = getattr(function, "__self__", None)
     if command is not None and hasattr(command, "_pipeline"):
         name = _BY_STAGE.get(_first_stage(command), operation)
-        return _call(name, {"self": command._target}, session)  # noqa: SLF001
+        aggregation = _call(name, {"self": command._target}, session)  # noqa: SLF001
+        aggregation.command = "aggregate"
+        return aggregation
     method = getattr(function, "__qualname__", "").partition(".<locals>")[0].rpartition(".")[2]
     variables = _enclosed(function)
+    if hasattr(query := variables.get("operation"), "coll"):
+        return cursor_call(query, {"operation": query}.get)
     # Until 4.15 a commit, too, was said to be an abort.
     return _made_by(method, variables.get("command_name", operation), variables, session)
 
@@ -94,6 +108,8 @@ def connection_call(_: Any, argument: Argument) -> ApiCall:
         or frame.f_code.co_name in _IN_BETWEEN
     ):
         frame = frame.f_back
+    if of_bulk := _BULK_CALLS.get(type(frame.f_locals.get("self")).__name__):
+        return of_bulk(frame.f_locals["self"], argument)
     operation = _written(argument("operation"))
     return _made_by(frame.f_code.co_name, operation, frame.f_locals, argument("session"))
 
@@ -107,6 +123,14 @@ def bulk_write_call(bulk: Any, argument: Argument) -> ApiCall:
 
 def client_bulk_write_call(_: Any, argument: Argument) -> ApiCall:
     return ApiCall("bulkWrite", ADMIN, None, argument("session"))
+
+
+_BULK_CALLS = {
+    "_Bulk": bulk_write_call,
+    "_AsyncBulk": bulk_write_call,
+    "_ClientBulk": client_bulk_write_call,
+    "_AsyncClientBulk": client_bulk_write_call,
+}
 
 
 def killed_call(_: Any, argument: Argument) -> ApiCall:
@@ -128,6 +152,7 @@ def whole_call(name: str, named: str = "") -> Callable[[Any, Argument], ApiCall]
 def _made_by(method: str, operation: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
     name = _BY_METHOD.get(method) or _BY_OPERATION.get(operation, operation)
     call = _call(name, variables, session)
+    call.command = _COMMAND_BY_METHOD.get(method, operation)
     if method == _CURSOR_COMMAND:
         call.name = "runCommand"
     return call

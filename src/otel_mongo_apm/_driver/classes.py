@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pymongo
@@ -17,6 +18,20 @@ def client_classes() -> Iterator[type[Any]]:
     yield pymongo.MongoClient
     if pymongo.version_tuple >= (4, 11):  # Before that it was a beta that blocked its event loop.
         yield pymongo.AsyncMongoClient
+
+
+def srv_client_classes() -> Iterator[tuple[type[Any], bool]]:
+    """Yield each class that looks up SRV records, and whether it is an asynchronous one."""
+    if pymongo.version_tuple < (
+        4,
+        12,
+    ):  # Until then the constructor did, before there was a client.
+        return
+    for cls in client_classes():
+        if callable(getattr(cls, "_resolve_srv", None)):
+            yield cls, inspect.iscoroutinefunction(cls._resolve_srv)
+        else:
+            warn_of_loss(f"{cls.__name__}._resolve_srv", "look-ups of SRV records are not told")
 
 
 def driver_client(client: Any) -> Any:

@@ -67,7 +67,7 @@ ENTRANCES = (
         ("MongoClient", "AsyncMongoClient"),
         lambda client: client,
         (
-            EntryPoint("_retry_internal", ("func", "session", "operation"), retried_call),
+            EntryPoint("_retry_internal", ("func", "session", "bulk", "operation"), retried_call),
             EntryPoint("_run_operation", ("operation",), cursor_call),
             EntryPoint(
                 "_conn_for_writes", ("session", "operation"), connection_call, gives_connection=True
@@ -167,8 +167,22 @@ class FoundEntryPoint:
         return self.point.call(owner, argument)
 
 
+# Those that each attempt at sending a command goes through.
+_ATTEMPTS = frozenset({"_retry_internal", "_conn_for_writes", "_conn_for_reads"})
+
+
 def found_entry_points() -> list[FoundEntryPoint]:
     """All entry points; none, with a warning, if one is missing: half of them would confuse."""
+    return _found(lambda _: True, "operations have no spans")
+
+
+def found_attempts() -> list[FoundEntryPoint]:
+    """Those that each attempt at sending a command goes through; none if one is missing."""
+    loss = "calls that fail before a command is sent are neither counted nor shown"
+    return _found(lambda point: point.name in _ATTEMPTS, loss)
+
+
+def _found(is_wanted: Callable[[EntryPoint], bool], loss: str) -> list[FoundEntryPoint]:
     found, missing = [], []
     for package, is_async in packages().items():
         for entrance in ENTRANCES:
@@ -176,14 +190,14 @@ def found_entry_points() -> list[FoundEntryPoint]:
             cls = class_named(module, name)
             if cls is None and entrance.is_optional:
                 continue
-            for point in entrance.points:
+            for point in filter(is_wanted, entrance.points):
                 positions = _positions(getattr(cls, point.name, None))
                 if cls and positions.keys() >= set(point.parameters):
                     found.append(FoundEntryPoint(cls, is_async, entrance, point, positions))
                 else:
                     missing.append(f"{module}.{name}.{point.name}({', '.join(point.parameters)})")
     for each in missing:
-        warn_of_loss(each, "operations have no spans")
+        warn_of_loss(each, loss)
     return [] if missing else found
 
 

@@ -13,6 +13,7 @@ from otel_mongo_apm._commands.exclusions import is_excluded
 from otel_mongo_apm._driver.api_calls import bound_session
 from otel_mongo_apm._driver.background import is_background
 from otel_mongo_apm._driver.entry_points import found_entry_points
+from otel_mongo_apm._driver.given_connections import GivenConnection
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.shield import quietly_shielded
@@ -25,7 +26,6 @@ from .transactions import operation_ended, transaction_context
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextvars import Token
-    from types import TracebackType
 
     from opentelemetry.context import Context
 
@@ -55,44 +55,6 @@ class _Running:
         self._operation.end(error)
         if call.session:
             operation_ended(call.session, call.name, error)
-
-
-class _Connection:
-    """What gives a connection, with which an operation is made that ends with it."""
-
-    def __init__(self, given: Any, running: _Running) -> None:
-        self._given = given
-        self._running = running
-
-    def __enter__(self) -> Any:
-        try:
-            return self._given.__enter__()
-        except BaseException as error:
-            self._running.end(error)
-            raise
-
-    def __exit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Any:
-        try:
-            return self._given.__exit__(cls, error, tb)
-        finally:
-            self._running.end(error)
-
-    async def __aenter__(self) -> Any:
-        try:
-            return await self._given.__aenter__()
-        except BaseException as error:
-            self._running.end(error)
-            raise
-
-    async def __aexit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Any:
-        try:
-            return await self._given.__aexit__(cls, error, tb)
-        finally:
-            self._running.end(error)
 
 
 @quietly_shielded
@@ -135,7 +97,7 @@ def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
                 running.end(error)
                 raise
             if found.gives_connection:
-                return _Connection(result, running)
+                return GivenConnection(result, running.end)
             running.end()
             return result
 
@@ -157,7 +119,7 @@ def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
                 running.end(error)
                 raise
             if found.gives_connection:
-                return _Connection(result, running)
+                return GivenConnection(result, running.end)
             running.end()
             return result
 

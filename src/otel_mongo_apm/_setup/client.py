@@ -25,6 +25,8 @@ from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
 from otel_mongo_apm._settings.settings import Settings
 from otel_mongo_apm._settings.telemetry import Telemetry
+from otel_mongo_apm._waits.failed_calls import wrap_failed_calls
+from otel_mongo_apm._waits.lookups import wrap_lookups
 from otel_mongo_apm._waits.selection import wrap_server_selection
 from otel_mongo_apm._waits.spans import Waits
 
@@ -59,7 +61,8 @@ class ClientTelemetry:
         self.connections = Connections()
         self.pools = Pools(client)
         by_operation = (context_in_progress,) if telemetry.traces_operations else ()
-        self.waits = Waits(telemetry, timeline, *by_operation) if settings.command_spans else None
+        waits = functools.partial(Waits, client, telemetry, timeline, *by_operation)
+        self.waits = waits() if settings.command_spans else None
         self.cluster = Cluster(
             client,
             timeline,
@@ -69,6 +72,8 @@ class ClientTelemetry:
         )
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
+        if telemetry.topology_instruments:
+            telemetry.topology_instruments.start_counting_changes()
 
     def listeners(self) -> Iterator[_EventListener]:
         """Make its set: without those whose telemetry is off."""
@@ -197,7 +202,7 @@ def _keep_wrapped(traces_operations: bool) -> None:  # noqa: FBT001 - The cache'
 
 def wrap(*, traces_operations: bool) -> list[Undo]:
     """Wrap what has no event; return what undoes it."""
-    undos = [wrap_server_selection(), wrap_close()]
+    undos = [wrap_server_selection(), wrap_lookups(), wrap_failed_calls(), wrap_close()]
     if traces_operations:
         undos += [wrap_transactions(), wrap_calls()]
     return undos

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otel_mongo_apm._driver.classes import client_classes
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._driver.clients import check, is_made_by_encryption
+from otel_mongo_apm._driver.targets import redact_misread_credentials
 from otel_mongo_apm._driver.wrapping import replace_method
 from otel_mongo_apm._otel.shield import quietly_shielded
 
@@ -32,7 +33,8 @@ def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
             if not is_in_force() or is_made_by_encryption():
                 original(self, *args, **kwargs)
                 return
-            original(self, *args, **(_with_listeners(self, kwargs, telemetry) or kwargs))
+            host = args[0] if args else None
+            original(self, *args, **(_with_listeners(self, host, kwargs, telemetry) or kwargs))
             check(self)
 
         return instrumented
@@ -42,9 +44,10 @@ def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
 
 @quietly_shielded
 def _with_listeners(
-    client: object, keywords: dict[str, Any], telemetry: Telemetry
+    client: object, host: object, keywords: dict[str, Any], telemetry: Telemetry
 ) -> dict[str, Any]:
     resolve_conflict(telemetry)
+    redact_misread_credentials(keywords.get("host") if host is None else host)
     given = keywords.get("event_listeners") or ()
     if not isinstance(given, Sequence):
         return keywords  # It is PyMongo's to complain about.

@@ -1,0 +1,59 @@
+"""What a client is configured to connect to, which PyMongo keeps in private."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from otel_mongo_apm._otel.addresses import redact, target_attributes
+
+from .private_names import warn_of_loss
+
+if TYPE_CHECKING:
+    from otel_mongo_apm._otel.addresses import Attributes
+
+
+def target(client: Any) -> Attributes:
+    """The attributes of the seeds or the SRV record that a client is configured with.
+
+    None of a client that is not known or not yet made.
+    """
+    state = {} if client is None else vars(client)
+    if settings := state.get("_topology_settings"):
+        srv_host, seeds = getattr(settings, "fqdn", None), getattr(settings, "seeds", None)
+        if seeds is not None:
+            return target_attributes(seeds, srv_host)
+    elif srv_host := srv_host_of(client):
+        return target_attributes((), srv_host)
+    if "_topology" in state:
+        warn_of_loss("client._topology_settings.seeds", "telemetry does not say server.address")
+    return {}
+
+
+def srv_host_of(client: Any) -> str | None:
+    """The host whose SRV record names a client's servers, before that was looked up."""
+    # PyMongo sets it up while it makes the client. Before 4.12 the look-up is a part of that.
+    found = {} if client is None else vars(client).get("_resolve_srv_info", {})
+    return found.get("fqdn") if found.get("is_srv") else None
+
+
+def srv_question(client: Any) -> str:
+    """The name that is asked for to learn a client's servers."""
+    service = vars(client).get("_resolve_srv_info", {}).get("srv_service_name") or "mongodb"
+    return f"_{service}._tcp.{srv_host_of(client)}"
+
+
+def redact_misread_credentials(host: Any) -> None:
+    """Never show what PyMongo takes for servers though it belongs to somebody's credentials.
+
+    In ``mongodb://alice:12/34@db.example`` the slash of the password is not escaped: PyMongo
+    connects to port 12 of "alice".
+
+    Args:
+        host: What the constructor of a client is given: a URI, a host, or several.
+    """
+    for entity in [host] if isinstance(host, str) else host if isinstance(host, Iterable) else ():
+        _, _, rest = entity.partition("://") if isinstance(entity, str) else ("", "", "")
+        hosts, _, path = rest.partition("/")
+        if "@" in path.partition("?")[0] and "@" not in hosts:
+            redact(each.partition(":")[0].lower() for each in hosts.split(","))
