@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import local_mongodb
 import pytest
 from in_memory import InMemoryTelemetry
+from installed_mongod import MongoDBUnavailableError, mongod_path
 from mongod import or_skip
 
 from otel_mongo_apm import MongoInstrumentor, _compat, _inflight, _operations, _pools, _settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C interrupt what tests run, even where this process was started to ignore it.
+
+    That is how a shell starts `make test &`; programs that tests start would inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Say which MongoDB there is, and if there is none how to get one."""
+    if os.environ.get("MONGODB_URI"):  # It may have a password.
+        return "MongoDB: that of $MONGODB_URI"
+    try:
+        return f"MongoDB: {mongod_path()}"
+    except MongoDBUnavailableError as unavailable:
+        return f"MongoDB: none, so most tests are skipped. {unavailable}"
 
 
 @pytest.fixture
