@@ -3,6 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# How many processes run tests at a time: as many as there are cores, but not more than four.
+WORKERS ?= auto
+FOR_OLDEST := tests/unit tests/wire tests/integration tests/conformance
+
 # Where `go install` puts programs, too.
 JAEGER ?= $(HOME)/go/bin/jaeger
 JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
@@ -37,13 +41,22 @@ $(JAEGER):
 	module=$$(go mod download -json $(JAEGER_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 	cd "$$module" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/jaeger
 
-test: test-newest test-oldest
+# A failure in one does not hide the other's.
+test:
+	@status=0; for each in newest oldest; do $(MAKE) test-$$each || status=1; done; exit $$status
 
+# The second step, of tests that cannot share the machine, adds its coverage to the first's.
 test-newest: .venv/installed
-	$(BIN)/pytest --cov --cov-report=term
+	@status=0; \
+	$(BIN)/pytest -m 'not alone' -n $(WORKERS) --cov --cov-report= --cov-fail-under=0 || status=1; \
+	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term || status=1; \
+	exit $$status
 
 test-oldest: .venv-oldest/installed
-	.venv-oldest/bin/pytest tests/unit tests/wire tests/integration tests/conformance -m 'not slow'
+	@status=0; \
+	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow' -n $(WORKERS) || status=1; \
+	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'alone and not slow' || status=1; \
+	exit $$status
 
 lint: .venv/installed
 	$(BIN)/ruff check
