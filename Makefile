@@ -3,8 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# How many processes run tests at a time: as many as there are cores, but not more than four.
+# How many processes run tests side by side: two for each core, since tests wait much of the time.
 WORKERS ?= auto
+# A file's tests share its servers, so one process runs them all.
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 FOR_OLDEST := tests/unit tests/wire tests/integration tests/conformance
 
 # Where `go install` puts programs, too.
@@ -48,13 +50,13 @@ test:
 # The second step, of tests that cannot share the machine, adds its coverage to the first's.
 test-newest: .venv/installed
 	@status=0; \
-	$(BIN)/pytest -m 'not alone' -n $(WORKERS) --cov --cov-report= --cov-fail-under=0 || status=1; \
+	$(BIN)/pytest -m 'not alone' $(SIDE_BY_SIDE) --cov --cov-report= --cov-fail-under=0 || status=1; \
 	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term || status=1; \
 	exit $$status
 
 test-oldest: .venv-oldest/installed
 	@status=0; \
-	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow' -n $(WORKERS) || status=1; \
+	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow' $(SIDE_BY_SIDE) || status=1; \
 	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'alone and not slow' || status=1; \
 	exit $$status
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-MAX_WORKERS = 4  # Each has MongoDB servers of its own.
+MAX_WORKERS = 8  # Each has MongoDB servers of its own.
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Run tests side by side, unless they would share the user's MongoDB."""
-    return 0 if os.environ.get("MONGODB_URI") else min(os.cpu_count() or 1, MAX_WORKERS)
+    return 0 if os.environ.get("MONGODB_URI") else min(2 * (os.cpu_count() or 1), MAX_WORKERS)
 
 
 def pytest_configure() -> None:
