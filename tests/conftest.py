@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 
 MAX_WORKERS = 8  # Each has MongoDB servers of its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+# Else one worker's server could be given a port on which another's test needs nobody to listen.
+local_mongodb.PORTS = local_mongodb.PORTS[WORKER % MAX_WORKERS :: MAX_WORKERS]
 
 
 @pytest.hookimpl(optionalhook=True)

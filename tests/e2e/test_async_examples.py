@@ -16,7 +16,6 @@ from instrumented import instrumented_environment
 from versions import needs_async
 
 if TYPE_CHECKING:
-
     from console_exports import Exported
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
