@@ -242,7 +242,8 @@ async def test_a_cancelled_task(instrumented, mongodb_uri, telemetry):
 @pytest.mark.parametrize(
     ("work", "number"),
     [
-        pytest.param(cancel, CANCELLATIONS, id="cancellations"),
+        # Beside other tests it takes its time.
+        pytest.param(cancel, CANCELLATIONS, id="cancellations", marks=pytest.mark.timeout(300)),
         pytest.param(time_out, TIMEOUTS, id="timeouts", marks=pytest.mark.alone),
     ],
 )
