@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 
-from .failures import operation_cancelled
+from .heartbeats import operation_cancelled
 from .private_names import is_there, warn_of_loss
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
 from otel_mongo_apm._cluster.log import ClusterLog
@@ -69,6 +69,7 @@ class ClientTelemetry:
         )
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
+        _alive[id(self)] = self
 
     def listeners(self) -> Iterator[_EventListener]:
         """Make its set: without those whose telemetry is off."""
@@ -84,7 +85,7 @@ class ClientTelemetry:
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
         spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
-        return self._keep(
+        return self._own(
             CommandTelemetry(
                 self.client,
                 self.telemetry,
@@ -101,7 +102,7 @@ class ClientTelemetry:
         Args:
             commands: The one to commands, if there is one.
         """
-        return self._keep(
+        return self._own(
             PoolTelemetry(
                 self.client,
                 self.telemetry,
@@ -115,10 +116,12 @@ class ClientTelemetry:
 
     def heartbeat_listener(self) -> HeartbeatTelemetry:
         """Make the one to heartbeats."""
-        return self._keep(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
+        return self._own(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
 
-    def _keep(self, listener: Listener) -> Listener:
-        _of_listener[listener] = self
+    def _own(self, listener: Listener) -> Listener:
+        # A client keeps its listeners, and so this with them. A table with weak keys would keep all
+        # for ever: by way of the cluster's description this reaches the listeners.
+        listener.owner = self
         return listener
 
     def observed_pools(self) -> list[Pool]:
@@ -139,17 +142,17 @@ class ClientTelemetry:
         self.cluster.start_anew()
 
 
-# A client keeps its listeners, and they keep what is known of it, for as long as they are there.
-_of_listener: WeakKeyDictionary[Any, ClientTelemetry] = WeakKeyDictionary()
+_alive: WeakValueDictionary[int, ClientTelemetry] = WeakValueDictionary()
 
 
 def client_telemetry(listener: Any) -> ClientTelemetry:
     """All that is known of the client of one of our listeners."""
-    return _of_listener[listener]
+    owner: ClientTelemetry = listener.owner
+    return owner
 
 
 def _start_anew() -> None:
-    for client in set(_of_listener.values()):
+    for client in list(_alive.values()):
         client.start_anew()
 
 
