@@ -46,7 +46,8 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     environment._warnings_given.clear()
     private_names.warn_of_loss.cache_clear()
     names._pools_by_name.clear()
-    in_flight._latest.set(None)
+    in_flight._latest.set(0)
+    in_flight._retries.clear()
     operation._latest.set(None)
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
