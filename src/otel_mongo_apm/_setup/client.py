@@ -19,7 +19,7 @@ from otel_mongo_apm._commands.spans import CommandSpans
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._operations.calls import wrap_calls
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
-from otel_mongo_apm._operations.operation import context_in_progress
+from otel_mongo_apm._operations.in_progress import context_in_progress
 from otel_mongo_apm._operations.transactions import wrap_transactions
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
