@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from opentelemetry.semconv.attributes.exception_attributes import (
@@ -54,10 +55,9 @@ def exception_message(error: BaseException) -> str:
     >>> exception_message(ValueError("no such user"))
     'no such user'
     """
-    try:
+    with suppress(Exception):  # Whatever its __str__() raises.
         return message_text(str(error))
-    except Exception:  # noqa: BLE001  # Whatever an application's __str__ raises.
-        return f"<{type(error).__name__} without a message: its __str__() failed>"
+    return f"<{type(error).__name__} without a message: its __str__() failed>"
 
 
 def message_text(message: str) -> str:
@@ -82,7 +82,9 @@ def exception_attributes(error: BaseException, message: str | None) -> Attribute
     }
 
 
-def stacktrace(error: BaseException, *, with_messages: bool) -> str:
+def stacktrace(
+    error: BaseException, *, with_messages: bool, without: BaseException | None = None
+) -> str:
     r"""The stack trace of an exception and of those that led to it.
 
     It quotes no source lines. A literal in them is a value, and to read the files would take longer
@@ -91,6 +93,7 @@ def stacktrace(error: BaseException, *, with_messages: bool) -> str:
     Args:
         error: The exception.
         with_messages: Whether it has the exceptions' messages, which may quote users' values.
+        without: An exception that is not told, nor what led to it.
 
     >>> stacktrace(ValueError("alice"), with_messages=True)
     'ValueError: alice\n'
@@ -98,20 +101,22 @@ def stacktrace(error: BaseException, *, with_messages: bool) -> str:
     'ValueError\n'
     """
     parts: list[str] = []
-    for led_to, then in _chain(error):
+    for led_to, then in _chain(error, without):
         message = exception_message(led_to) if with_messages else ""
         last = f"{_class_name(led_to)}{': ' if message else ''}{message}\n"
         parts.append(f"{''.join(_frames(led_to.__traceback__))}{last}{then}")
     return "".join(reversed(parts))
 
 
-def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
+def _chain(
+    error: BaseException, without: BaseException | None
+) -> Iterator[tuple[BaseException, str]]:
     """Yield an exception, then what led to it, each with what is said below it."""
     found: BaseException | None = error
-    then, seen = "", set[int]()
-    while found is not None and id(found) not in seen and len(seen) < _EXCEPTIONS:
+    then, seen = "", {id(without)}  # Not all exceptions can be hashed.
+    while found is not None and id(found) not in seen and len(seen) <= _EXCEPTIONS:
         yield found, then
-        seen.add(id(found))  # Not all exceptions can be hashed.
+        seen.add(id(found))
         if found.__cause__ is not None:
             found, then = found.__cause__, _CAUSE
         else:
