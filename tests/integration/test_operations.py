@@ -471,7 +471,7 @@ class TestFailures:
         (command,) = telemetry.named("noSuchCommand")
         assert command.attributes["exception.type"] == "pymongo.errors.OperationFailure"
         assert command.attributes["exception.message"] == "CommandNotFound"
-        assert command.attributes["exception.stacktrace"].startswith("  File ")
+        assert command.attributes["exception.stacktrace"].startswith("Traceback ")
         assert command.attributes["error.type"] == "59"
 
     def test_messages(self, telemetry, mongodb_uri):

@@ -45,7 +45,7 @@ class Special:
     Args:
         retry: What it is another attempt of.
         cursor: The cursor that it goes on with.
-        opens_tail: Whether the cursor that it opens is one that waits for documents.
+        opens_tail: Whether the cursor that it opens is one that stays open at its end.
         put_off: What to start the span with once the reply has come, if that is to be awaited.
     """
 

@@ -11,6 +11,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bson.code import Code
 from events import ADDRESS, MILLISECOND, REQUEST_ID, failed, started, succeeded
 from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -412,6 +413,63 @@ def test_no_span_if_not_wanted(commands_with, telemetry, settings):
 
     assert telemetry.spans == ()
     assert len(telemetry.points("db.client.operation.duration")) == 1
+
+
+@pytest.mark.parametrize(
+    ("excluded", "sent"),
+    [
+        ("findAndModify", "findandmodify"),
+        ("findandmodify", "findAndModify"),
+        ("dropIndexes", "deleteIndexes"),
+        ("dbStats", "dbstats"),
+    ],
+)
+def test_excluded_by_another_name(commands_with, telemetry, excluded, sent):
+    """A command is excluded by whichever of its names it is sent."""
+    commands = commands_with(exclude_commands=[excluded])
+    commands.started(started({sent: "users", "$db": "shop"}))
+    commands.succeeded(succeeded(sent))
+
+    assert not telemetry.spans
+
+
+def test_a_field_without_a_name(commands, telemetry):
+    """What a command has in a field without a name is a value, never a collection."""
+    commands.started(started({"ping": 1, "": "S3CRET", "$db": "shop"}))
+    commands.succeeded(succeeded("ping"))
+
+    assert telemetry.span.name == "ping shop"
+    assert "S3CRET" not in str([telemetry.span.attributes, telemetry.metrics()])
+
+
+def test_code_in_place_of_a_collection(commands, telemetry):
+    """Code is a string for Python but no name of a collection."""
+    commands.started(started({"find": Code("S3CRET"), "$db": "shop"}))
+    commands.succeeded(succeeded("find"))
+
+    assert telemetry.span.name == "find shop"
+    assert "S3CRET" not in str([telemetry.span.attributes, telemetry.metrics()])
+
+
+def test_a_batch_that_is_none(commands_with, telemetry):
+    """A command with a number in place of its batch keeps its text and its hook."""
+    calls = []
+    commands = commands_with(request_hook=lambda *_: calls.append(1))
+    commands.started(started({"update": "users", "updates": 5, "$db": "shop"}))
+    commands.failed(failed("update", {"code": 14}))
+
+    assert telemetry.span.attributes["db.query.text"] == '{"update":"users","updates":"?"}'
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("code", [float("nan"), float("inf")])
+def test_a_code_that_is_no_number(commands, telemetry, code):
+    """A failure with such a code is an error, and nothing of ours fails."""
+    commands.started(started(FIND))
+    commands.failed(failed("find", {"code": code, "errmsg": "x"}))
+
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+    assert telemetry.span.attributes["error.type"] == "_OTHER"
 
 
 @pytest.mark.parametrize(
@@ -832,10 +890,11 @@ def test_open_cursors_are_bounded(commands, monkeypatch):
     [
         {"aggregate": "users", "pipeline": [{"$changeStream": {}}]},
         {"find": "users", "tailable": True, "awaitData": True},
+        {"find": "users", "tailable": True},
     ],
 )
 def test_an_idle_tail(commands, telemetry, command):
-    """The getMores of a cursor that waits are silent without documents, whatever they say."""
+    """The getMores of a cursor that stays open are silent without documents, whatever they say."""
     commands.started(started(command))
     commands.succeeded(succeeded(next(iter(command)), opened(4711)))
     for documents in ([], [{}], []):
