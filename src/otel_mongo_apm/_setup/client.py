@@ -16,7 +16,7 @@ from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._commands.spans import CommandSpans
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
-from otel_mongo_apm._operations.operation import context_in_progress
+from otel_mongo_apm._operations.in_progress import context_in_progress
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
 from otel_mongo_apm._waits.spans import Waits
