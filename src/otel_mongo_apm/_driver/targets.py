@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_mongo_apm._otel.addresses import redact, target_attributes
@@ -52,7 +52,9 @@ def redact_misread_credentials(host: Any) -> None:
     Args:
         host: What the constructor of a client is given: a URI, a host, or several.
     """
-    for entity in [host] if isinstance(host, str) else host if isinstance(host, Iterable) else ():
+    # Nothing else is looked into: what can be gone through only once is PyMongo's.
+    entities = [host] if isinstance(host, str) else host if isinstance(host, Sequence) else ()
+    for entity in entities:
         _, _, rest = entity.partition("://") if isinstance(entity, str) else ("", "", "")
         hosts, _, path = rest.partition("/")
         if "@" in path.partition("?")[0] and "@" not in hosts:

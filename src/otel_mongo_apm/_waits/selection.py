@@ -13,6 +13,7 @@ from otel_mongo_apm._driver.background import is_background
 from otel_mongo_apm._driver.classes import topology_classes
 from otel_mongo_apm._driver.clients import topology_of
 from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._driver.keywords import hide_ours
 from otel_mongo_apm._driver.listeners import listeners_of
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._metrics.names import bounded, failure_attributes
@@ -83,6 +84,8 @@ def _find_observer(topology: Any) -> _SelectionObserver | None:
     is_needed = ours and (
         ours.telemetry.sees_cluster or ours.waits or ours.telemetry.settings.metrics
     )
+    if ours and (client := ours.client()):
+        hide_ours(client)  # If its SRV record was looked up just now, its options are new.
     observer = _SelectionObserver(ours) if ours and is_needed else None
     setattr(topology, _OBSERVER, observer)
     return observer
