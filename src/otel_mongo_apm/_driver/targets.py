@@ -20,9 +20,8 @@ def target(client: Any) -> Attributes:
     """
     state = {} if client is None else vars(client)
     if settings := state.get("_topology_settings"):
-        srv_host, seeds = getattr(settings, "fqdn", None), getattr(settings, "seeds", None)
-        if seeds is not None:
-            return target_attributes(seeds, srv_host)
+        if hasattr(settings, "seeds") and hasattr(settings, "fqdn"):
+            return target_attributes(settings.seeds, settings.fqdn)
     elif srv_host := srv_host_of(client):
         return target_attributes((), srv_host)
     if "_topology" in state:
@@ -33,14 +32,21 @@ def target(client: Any) -> Attributes:
 def srv_host_of(client: Any) -> str | None:
     """The host whose SRV record names a client's servers, before that was looked up."""
     # PyMongo sets it up while it makes the client. Before 4.12 the look-up is a part of that.
-    found = {} if client is None else vars(client).get("_resolve_srv_info", {})
-    return found.get("fqdn") if found.get("is_srv") else None
+    found = None if client is None else vars(client).get("_resolve_srv_info")
+    try:
+        return found["fqdn"] if found and found["is_srv"] else None
+    except KeyError:
+        return None
 
 
 def srv_question(client: Any) -> str:
     """The name that is asked for to learn a client's servers."""
-    service = vars(client).get("_resolve_srv_info", {}).get("srv_service_name") or "mongodb"
-    return f"_{service}._tcp.{srv_host_of(client)}"
+    found = vars(client).get("_resolve_srv_info")
+    try:
+        service = found["srv_service_name"] if found else None
+    except KeyError:
+        service = None
+    return f"_{service or 'mongodb'}._tcp.{srv_host_of(client)}"
 
 
 def redact_misread_credentials(host: Any) -> None:
