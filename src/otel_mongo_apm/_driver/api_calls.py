@@ -85,6 +85,11 @@ def retried_call(_: Any, argument: Argument) -> ApiCall:
     return _made_by(method, variables.get("command_name", operation), variables, session)
 
 
+def attempted_call(attempts: Any, _: Argument) -> ApiCall:
+    """The same, by the object that makes the attempts."""
+    return retried_call(attempts, lambda name: getattr(attempts, f"_{name}"))
+
+
 def _first_stage(aggregation: Any) -> str:
     pipeline: Any = aggregation._pipeline  # noqa: SLF001
     return next(iter(pipeline[0]), "") if pipeline and isinstance(pipeline[0], Mapping) else ""

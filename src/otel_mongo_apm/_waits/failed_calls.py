@@ -15,7 +15,7 @@ from otel_mongo_apm._commands.signatures import command_attributes
 from otel_mongo_apm._driver.background import is_background
 from otel_mongo_apm._driver.clients import is_traced_natively
 from otel_mongo_apm._driver.documents import DRIVER_COMMANDS, SENSITIVE_COMMANDS
-from otel_mongo_apm._driver.entry_points import found_attempts
+from otel_mongo_apm._driver.entry_points import found_senders
 from otel_mongo_apm._driver.failures import exception_failure
 from otel_mongo_apm._driver.given_connections import GivenConnection
 from otel_mongo_apm._driver.targets import target
@@ -114,17 +114,18 @@ def _show(
 
 def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
+        # Without parameters, as what it wraps: to take any would cost ten times as much.
         @functools.wraps(original)
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def run(self: Any) -> Any:
             began = monotonic()
             try:
-                return original(self, *args, **kwargs)
+                return original(self)
             except BaseException as error:
                 if is_in_force():
-                    _failed(found, self, args, kwargs, began, error)
+                    _failed(found, self, (), {}, began, error)
                 raise
 
-        return call
+        return run
 
     return wrap
 
@@ -132,44 +133,50 @@ def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
 def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
         @functools.wraps(original)
-        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        async def run(self: Any) -> Any:
             began = monotonic()
             try:
-                return await original(self, *args, **kwargs)
+                return await original(self)
             except BaseException as error:
                 if is_in_force():
-                    _failed(found, self, args, kwargs, began, error)
+                    _failed(found, self, (), {}, began, error)
                 raise
 
-        return call
+        return run
 
     return wrap
 
 
 def _giving_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
     """The same for what only gives a connection: the call may fail for as long as it has that."""
-    inner = _async_wrapper(found) if found.is_async else _wrapper(found)
 
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
-        watched = inner(original, is_in_force)
-
-        def ending(self: Any, args: Any, kwargs: Any) -> Callable[[BaseException | None], object]:
+        def ending(self: Any, args: Any, kwargs: Any) -> Callable[[BaseException | None], None]:
             began = monotonic()
-            return lambda error: (
-                _failed(found, self, args, kwargs, began, error)
-                if error and is_in_force()
-                else None
-            )
+
+            def ended(error: BaseException | None) -> None:
+                if error is not None and is_in_force():
+                    _failed(found, self, args, kwargs, began, error)
+
+            return ended
 
         @functools.wraps(original)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             ended = ending(self, args, kwargs)
-            return GivenConnection(watched(self, *args, **kwargs), ended)
+            try:
+                return GivenConnection(original(self, *args, **kwargs), ended)
+            except BaseException as error:
+                ended(error)
+                raise
 
         @functools.wraps(original)
         async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
             ended = ending(self, args, kwargs)
-            return GivenConnection(await watched(self, *args, **kwargs), ended)
+            try:
+                return GivenConnection(await original(self, *args, **kwargs), ended)
+            except BaseException as error:
+                ended(error)
+                raise
 
         return call_async if found.is_async else call
 
@@ -177,7 +184,7 @@ def _giving_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
 
 
 def _wrap_all() -> Iterator[Undo]:
-    for found in found_attempts():
+    for found in found_senders():
         if found.gives_connection:
             wrapper = _giving_wrapper(found)
         else:
