@@ -12,14 +12,13 @@ from __future__ import annotations
 import socketserver
 import threading
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import dns.asyncresolver
 import dns.message
 import dns.rcode
 import dns.rdatatype
-import dns.resolver
 import dns.rrset
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ class NameServer(socketserver.ThreadingUDPServer):
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        self._patches = [self._asked_by(module) for module in (dns.resolver, dns.asyncresolver)]
+        # In this order: the second cannot be imported before the first.
+        modules = [import_module(f"dns.{name}") for name in ("resolver", "asyncresolver")]
+        self._patches = [self._asked_by(module) for module in modules]
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -167,6 +167,8 @@ def test_a_command_that_failed(users, server, telemetry, failures):
     assert set(failures()) == {("find", "11600")}
     assert {span.status.description for span in errors(telemetry)} == {"InterruptedAtShutdown"}
     assert {span.name for span in errors(telemetry)} == {"find users"}
+    if pymongo.version_tuple < (4, 18):  # Its attempts had nothing in common.
+        return
     (point,) = (p for p in telemetry.points("mongodb.client.retries") if p.data.value)
     assert point.attributes == {
         "db.system.name": "mongodb",
