@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .in_flight import InFlightCommand, Retry, Special
 
-    QueryText = Callable[[Mapping[str, Any], bool], str]
+    QueryText = Callable[[Mapping[str, Any]], str]
 
 SECOND = 1_000_000_000
 
@@ -133,8 +133,7 @@ class CommandSpans:
             if size is not None and size != 1:
                 span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
         if self._query_text:
-            text = self._query_text(event.command, signature.names_collection)
-            span.set_attribute(DB_QUERY_TEXT, text)
+            span.set_attribute(DB_QUERY_TEXT, self._query_text(event.command))
         if self._request_hook:
             self._request_hook(span, event)
 
@@ -160,7 +159,7 @@ def _query_text(settings: Settings) -> QueryText | None:
     """What makes ``db.query.text`` of a command; nothing if it is off."""
     length = settings.query_text_max_length
     if settings.query_text == "raw":
-        return lambda command, _: raw(command, length)
+        return lambda command: raw(command, length)
     if settings.query_text == "sanitized":
         return sanitizer(length, mask_keys=settings.query_text_keys == "masked")
     return None
