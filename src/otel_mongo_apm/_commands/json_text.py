@@ -29,6 +29,12 @@ _ELLIPSIS = "..."
 # What a session or the cluster's clock adds to a command.
 LEFT_OUT_OF_ALL = frozenset({"lsid", "$db", "$clusterTime", "signature"})
 
+# Beside that, what PyMongo adds to commands of its own accord.
+LEFT_OUT = LEFT_OUT_OF_ALL | {"$readPreference", "txnNumber", "autocommit", "startTransaction"}
+
+# How many items decide whether a list is one of values; later ones are not looked at.
+SAMPLE = 20
+
 LISTS = (list, tuple, RawArray)
 DOCUMENTS = (dict, RawDocument, Mapping)  # The slow check, Mapping, comes last.
 CONTAINERS = (*LISTS, *DOCUMENTS)

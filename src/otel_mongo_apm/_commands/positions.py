@@ -6,6 +6,7 @@ Everything is hidden that no position shows: a position is never guessed from a 
 from __future__ import annotations
 
 import re
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from bson.code import Code
@@ -28,6 +29,10 @@ _INDEX_KINDS = frozenset({"2d", "2dsphere", "columnstore", "geoHaystack", "hashe
 # A path to a field, or a variable. What else begins with a dollar may be a value by mistake.
 _PATH = re.compile(r"\$\$?[^\W\d][\w-]*(\.[\w-]+)*")
 _MAX_PATH = 255
+
+# Paths as they are written: most applications have the same few.
+_MAX_PATHS = 1_000
+_paths: dict[str, str] = {}
 
 
 class Position:
@@ -63,9 +68,12 @@ class Position:
     def of(self, key: object) -> Position | None:
         """The position of a field, if it has one."""
         found = self.fields.get(key)
-        if found is None and self.others is not None and not str(key).startswith("$"):
-            return self.others
-        return found
+        return self.others if found is None and is_no_operator(key) else found
+
+
+def is_no_operator(key: object) -> bool:
+    """Whether a key is a field's."""
+    return type(key) is str and key[:1] != "$"
 
 
 def number(value: object, _: int) -> str | None:
@@ -100,16 +108,23 @@ def inclusion(value: object, room: int) -> str | None:
 
 def name(value: object, room: int) -> str | None:
     """The name of a collection, a field or an index."""
+    if type(value) is str and len(value) <= room and value.isascii():
+        return encode_basestring(value)
     # Code is a string for Python; a member of an enumeration is one whose text is another.
     is_name = isinstance(value, str) and not isinstance(value, Code)
     return quoted(str.__str__(value), room) if is_name else None
 
 
-def path(value: object, room: int) -> str | None:
+def path(value: object, _: int) -> str | None:
     """The path to a field, or a variable."""
-    if isinstance(value, str) and len(value) <= _MAX_PATH and _PATH.fullmatch(value):
-        return name(value, room)
-    return None
+    if type(value) is not str or value[:1] != "$":
+        return None
+    known = _paths.get(value)
+    if known is None and len(value) <= _MAX_PATH and _PATH.fullmatch(value):
+        if len(_paths) >= _MAX_PATHS:  # To start anew costs less than to keep an order.
+            _paths.clear()
+        known = _paths[value] = f'"{value}"'  # There is nothing in a path to be escaped.
+    return known
 
 
 def inclusion_or_path(value: object, room: int) -> str | None:

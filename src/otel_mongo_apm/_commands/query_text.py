@@ -19,12 +19,14 @@ from .arguments import EXPLAINED, arguments
 from .json_text import (
     CONTAINERS,
     HIDDEN,
-    LEFT_OUT_OF_ALL,
+    LEFT_OUT,
     LISTS,
+    SAMPLE,
     SCALAR_TYPES,
     cut,
     quoted,
 )
+from .positions import is_no_operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,17 +36,12 @@ if TYPE_CHECKING:
 # Levels of documents and lists, the command being the first.
 _DEPTH = 20
 
-# How many items decide whether a list is one of values; later ones are not looked at.
-_SAMPLE = 20
-
 # Since MongoDB 5.0 other keys, too, may begin with a dollar.
 _OPERATOR = re.compile(r"\$[A-Za-z]\w*", re.ASCII)
 
 # How many keys are remembered, and how many characters they may have.
 _MAX_KEYS = 1_000
 _SHORT = 64
-
-LEFT_OUT = LEFT_OUT_OF_ALL | {"$readPreference", "txnNumber", "autocommit", "startTransaction"}
 
 
 def sanitized(command: Mapping[str, Any], max_length: int, *, mask_keys: bool = False) -> str:
@@ -80,6 +77,9 @@ def sanitizer(max_length: int, *, mask_keys: bool) -> Callable[[Mapping[str, Any
         return written if len(written) <= max_length else cut(written, max_length)
 
     return text
+
+
+_NO_FIELDS: dict[Any, Position] = {}
 
 
 class _Keys(dict[object, str]):
@@ -118,19 +118,23 @@ class _SanitizedText:
     keys_of_commands = _Keys(quoted, LEFT_OUT)
 
     def command(self, command: Mapping[str, Any], room: int) -> str:
-        position, keys = arguments(command), self.keys_of_commands
-        fields = position.fields if position else {}
-        texts = []
+        position, keys, texts = arguments(command), self.keys_of_commands, []
+        fields = position.fields if position else _NO_FIELDS
         for key, value in command.items():
             text = keys.get(key)
             if text is None:
                 text = keys.write(key, room)
             if not text:
                 continue
-            if key == "documents" and isinstance(value, list | tuple) and value:
+            inner, kind = fields.get(key), type(value)
+            if kind in SCALAR_TYPES:
+                text += HIDDEN if inner is None else self.scalar(value, inner, room)
+            elif kind is dict:
+                text += self.document(value, inner, room, _DEPTH - 2)
+            elif key == "documents" and isinstance(value, list | tuple) and value:
                 text += self.batch(value, room)
             else:
-                text += self.value(value, fields.get(key), room, _DEPTH - 1)
+                text += self.value(value, inner, room, _DEPTH - 1)
             texts.append(text)
             room -= len(text)
             if room < 0:
@@ -138,7 +142,10 @@ class _SanitizedText:
         return f"{{{','.join(texts)}}}"
 
     def value(self, value: Any, position: Position | None, room: int, depth: int) -> str:
-        if type(value) in SCALAR_TYPES or not isinstance(value, CONTAINERS):
+        kind = type(value)
+        if kind is list and depth:
+            return self.array(value, position, room, depth - 1)
+        if kind in SCALAR_TYPES or not isinstance(value, CONTAINERS):
             return self.scalar(value, position, room)
         if not depth:
             return HIDDEN
@@ -147,31 +154,53 @@ class _SanitizedText:
         try:
             if isinstance(value, LISTS):
                 return self.array(value, position, room, depth - 1)
-            if position is EXPLAINED:
-                position = arguments(value)
-            items = value.items(room) if isinstance(value, RawDocument) else value.items()
-            return self.document(items, position, room, depth - 1)
+            return self.document(value, position, room, depth - 1)
         except InvalidBSON:  # Bytes that are no document are found out only now.
             return HIDDEN
 
     def scalar(self, value: Any, position: Position | None, room: int) -> str:
-        if position is None or position.shown is None:
+        if position is None or (shown := position.shown) is None:
             return HIDDEN
-        if isinstance(value, RawScalar):
+        if type(value) is RawScalar:
             value = value.decoded(room)
-        return position.shown(value, room) or HIDDEN
+        return shown(value, room) or HIDDEN
 
-    def document(
-        self, items: Iterable[tuple[Any, Any]], position: Position | None, room: int, depth: int
-    ) -> str:
+    def document(self, document: Any, position: Position | None, room: int, depth: int) -> str:
+        if position is EXPLAINED:
+            position = arguments(document)
+        items = document.items(room) if type(document) is RawDocument else document.items()
+        if position is None:
+            return self.values(items, room, depth)
+        texts, keys, fields, others = [], self.keys, position.fields, position.others
+        for key, value in items:
+            text = keys.get(key) or keys.write(key, room)
+            inner, kind = fields.get(key), type(value)
+            if inner is None and others is not None and is_no_operator(key):
+                inner = others
+            if kind in SCALAR_TYPES:
+                text += HIDDEN if inner is None else self.scalar(value, inner, room)
+            elif kind is dict and depth:
+                text += self.document(value, inner, room, depth - 1)
+            else:
+                text += self.value(value, inner, room, depth)
+            texts.append(text)
+            room -= len(text)
+            if room < 0:
+                break
+        return f"{{{','.join(texts)}}}"
+
+    def values(self, items: Iterable[tuple[Any, Any]], room: int, depth: int) -> str:
+        """Write a document that has values only."""
         texts, keys = [], self.keys
         for key, value in items:
             text = keys.get(key) or keys.write(key, room)
-            inner = position and position.of(key)
-            if inner is None and type(value) in SCALAR_TYPES:
+            kind = type(value)
+            if kind in SCALAR_TYPES:
                 text += HIDDEN
+            elif kind is dict and depth:
+                text += self.values(value.items(), room, depth - 1)
             else:
-                text += self.value(value, inner, room, depth)
+                text += self.value(value, None, room, depth)
             texts.append(text)
             room -= len(text)
             if room < 0:
@@ -185,19 +214,24 @@ class _SanitizedText:
 
     def array(self, items: Iterable[Any], position: Position | None, room: int, depth: int) -> str:
         inner = position and position.items
-        sample = list(islice(items, _SAMPLE))
-        if sample and _are_scalars(sample) and self.hides(sample, inner, room):
+        sample = items[:SAMPLE] if type(items) is list else list(islice(items, SAMPLE))
+        if sample and _are_scalars(sample) and self.hides_all(sample, inner, room):
             return f"[{HIDDEN}]"
         texts = []
         for item in items:
-            text = self.value(item, inner, room, depth)
+            if type(item) is dict and depth:
+                text = self.document(item, inner, room, depth - 1)
+            else:
+                text = self.value(item, inner, room, depth)
             texts.append(text)
             room -= len(text)
             if room < 0:
                 break
         return f"[{','.join(texts)}]"
 
-    def hides(self, values: Iterable[Any], position: Position | None, room: int) -> bool:
+    def hides_all(self, values: list[Any], position: Position | None, room: int) -> bool:
+        if position is None or position.shown is None:
+            return True
         return all(self.scalar(value, position, room) == HIDDEN for value in values)
 
 

@@ -361,7 +361,7 @@ def test_only_the_first_value_is_the_commands_own() -> None:
     assert found == '{"find":"users","comment":"?"}'
 
 
-@pytest.mark.parametrize("key", sorted(query_text.LEFT_OUT))
+@pytest.mark.parametrize("key", sorted(json_text.LEFT_OUT))
 def test_driver_fields_are_left_out_at_top_level_only(key: str) -> None:
     """What the driver adds is left out, but a field of the user's that is called so stays."""
     found = text({"find": "users", key: 1, "filter": {key: 1}})
@@ -578,7 +578,7 @@ def test_no_secret_is_in_the_text(
 @given(commands)
 def test_sanitized_keeps_every_key(command: dict[str, Any]) -> None:
     """Sanitized text has the command's keys in their order."""
-    shown = {key: value for key, value in command.items() if key not in query_text.LEFT_OUT}
+    shown = {key: value for key, value in command.items() if key not in json_text.LEFT_OUT}
     found = json.loads(text(command))
 
     assert list(keys(found)) == list(keys(shown))
