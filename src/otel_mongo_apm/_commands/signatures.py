@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     # Command, database, what the command names as a collection, and server.
     Key = tuple[str, str, str | None, Address]
 
-
 MAX_SIGNATURES = 10_000
 
 

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from events import ADDRESS, MILLISECOND, REQUEST_ID, failed, started, succeeded
 from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
-from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent
 
 from otel_mongo_apm import Settings, event_listeners
@@ -755,21 +756,36 @@ def test_the_memory_of_a_command(commands, on_a_connection):
     commands.started(started(FIND))
     commands.failed(failed("find", {"code": 91}))
     commands.started(started(FIND))  # A retry: more is told of it than of others.
-    (command,) = commands.in_flight._open
+    (command,) = commands.in_flight._open.values()
 
     own = [command, command.began, command.special, command.special.retry]
     assert sum(map(sys.getsizeof, own)) < 400
 
 
-def test_what_has_ended_is_not_kept(commands, telemetry):
-    """Of a command that has ended, its thread keeps neither the span nor the document."""
+def test_contexts_hold_numbers(commands, on_a_connection):
+    """A context, which outlives a command wherever it was copied to, keeps nothing but numbers."""
     commands.started(started(TAIL))
-    commands.succeeded(succeeded("getMore", more(4711, {})))
-    command = in_flight._latest.get()
+    commands.failed(failed("getMore", {"code": 91}))
+    commands.started(started(FIND))
+    kept = {key.name: value for key, value in copy_context().items() if value is not None}
+    ours = {name: value for name, value in kept.items() if name.startswith("otel_mongo_apm")}
 
-    assert telemetry.span.name == "getMore users"
-    assert command.span is INVALID_SPAN
-    assert command.special.put_off is None
+    assert len(ours) == 2
+    assert set(map(type, ours.values())) == {int}
+
+
+def test_expected_retries_are_bounded(commands, monkeypatch):
+    """Operations that fail for good do not add up."""
+    monkeypatch.setattr(in_flight, "MAX_RETRIES", 3)
+
+    def fail():
+        commands.started(started(FIND))
+        commands.failed(failed("find", {"code": 8000}))
+
+    for _ in range(10):
+        Context().run(fail)
+
+    assert len(in_flight._retries) == 3
 
 
 def test_too_many_in_flight(commands, telemetry, monkeypatch):
