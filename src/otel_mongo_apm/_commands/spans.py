@@ -14,6 +14,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
 from otel_mongo_apm._otel.shield import shielded
 
+from .comments import without_trace
 from .query_text import sanitizer
 from .raw_text import raw
 
@@ -58,6 +59,10 @@ class CommandSpans:
         # What most commands can go without, so that it is asked only once.
         self.describe_each_start = bool(self._query_text or self._request_hook)
         self.tell_each_success = bool(self._response_hook)
+
+    def parent(self) -> Context | None:
+        """The context that a command which is about to be sent belongs to; None if the current."""
+        return None
 
     def start(
         self,
@@ -132,7 +137,10 @@ class CommandSpans:
             if size != 1:
                 span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
         if self._query_text:
-            text = self._query_text(event.command, signature.names_collection)
+            document = event.command
+            if self.telemetry.propagates_comments:
+                document = without_trace(document)
+            text = self._query_text(document, signature.names_collection)
             span.set_attribute(DB_QUERY_TEXT, text)
         if self._request_hook:
             self._request_hook(span, event)

@@ -20,7 +20,7 @@ from otel_mongo_apm._otel.semconv import (
     DB_MONGODB_TXN_NUMBER,
 )
 
-from .operation import operation_in_progress, outside_of_operations
+from .operation import context_in_progress, operation_in_progress, outside_of_operations
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -71,6 +71,10 @@ class MongodbCommandSpans(CommandSpans):
             context = self._context(command, event)
             attributes = self._attributes(command, event)
             super().start(command, event, context, start_time, attributes)
+
+    def parent(self) -> Context | None:
+        """The context of the operation in progress; None, the current one, if there is none."""
+        return context_in_progress(self.timeline)
 
     def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
         operation = operation_in_progress(self.timeline)
