@@ -34,7 +34,7 @@ def _propagate(connection: Any, command: Any) -> None:
     listener = _listener(connection)
     if (
         listener is None
-        or not listener.telemetry.propagates_comments
+        or not (listener.telemetry.is_on and listener.telemetry.propagates_comments)
         or connection.max_wire_version < _WIRE_VERSION
         or not is_instrumentation_enabled()
     ):

@@ -138,7 +138,7 @@ class CommandSpans:
             if size is not None and size != 1:
                 span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
         if self._query_text:
-            document = event.command
+            document: Mapping[str, Any] = event.command
             if self.telemetry.propagates_comments:
                 document = without_trace(document)
             text = self._query_text(document, signature.names_collection)

@@ -21,17 +21,17 @@ def connection_classes() -> Sequence[type[Any]]:
     for package, is_async in packages().items():
         cls = class_named(f"{package}.pool", "AsyncConnection" if is_async else "Connection")
         bases = getattr(cls, "__mro__", ())
-        owner = next((base for base in bases if "add_server_api" in vars(base)), None)
-        if owner is None or not takes(vars(owner)["add_server_api"], "command"):
-            warn_of_loss("Connection.add_server_api(command)", _NO_COMMENTS)
-        else:
+        owner: Any = next((base for base in bases if vars(base).get("add_server_api")), None)
+        if takes(getattr(owner, "add_server_api", None), "command"):
             found[owner] = None
+        else:
+            warn_of_loss("Connection.add_server_api(command)", _NO_COMMENTS)
     return list(found)
 
 
 def listeners_of_connection(connection: Any) -> Sequence[Any]:
     """The listeners of a connection's client; none where nobody is told, as of monitors."""
-    listeners: Any = getattr(connection, "listeners", None)
+    listeners: Any = getattr(connection, "listeners", ...)
     if listeners is None:
         return ()
     if not takes(getattr(type(listeners), "event_listeners", None), only=True):
