@@ -137,7 +137,16 @@ CASES = [
         told={OPEN: {"1"}},
     ),
     Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
-    Case("pool", (moved("pool"),), COMMENTS, lost=NO_COMMENTS, gone=("pool",)),
+    Case(
+        "pool",
+        (
+            moved("pool"),
+            ("settings", r"import (?:common, )?monitor, pool", r"\g<0>_of_tomorrow as pool"),
+        ),
+        COMMENTS,
+        lost=NO_COMMENTS,
+        gone=("pool",),
+    ),
     Case("listeners", (renamed("listeners"),), COMMENTERS, lost=NO_COMMENTS),
     Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, lost=ALL_OF_EXISTING),
     Case(
