@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.semconv.attributes.db_attributes import (
     DB_OPERATION_BATCH_SIZE,
@@ -40,26 +40,40 @@ SECOND = 1_000_000_000
 _CLIENT, _ERROR = SpanKind.CLIENT, StatusCode.ERROR
 
 
+class SlowCommands(Protocol):
+    """Whoever has slow commands explained."""
+
+    def started(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
+        """Learn that a command with a span was sent."""
+
+    def ended(self, command: InFlightCommand, seconds: float) -> None:
+        """Learn how long it took."""
+
+
 class CommandSpans:
     """Starts and describes the spans of one client's commands; to end them is their owner's.
 
     Args:
         telemetry: What all clients share.
         timeline: The client's cluster events.
+        slow: Who has slow commands explained, if somebody does.
     """
 
-    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
+    def __init__(
+        self, telemetry: Telemetry, timeline: Timeline, slow: SlowCommands | None = None
+    ) -> None:
         settings = telemetry.settings
         self.telemetry = telemetry
         self.timeline = timeline
+        self._slow = slow
         self._error_messages = settings.error_messages
         self._query_text = _query_text(settings)
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
         # What most commands can go without, so that it is asked only once.
-        self.describe_each_start = bool(self._query_text or self._request_hook)
-        self.tell_each_success = bool(self._response_hook)
+        self.describe_each_start = bool(self._query_text or self._request_hook or slow)
+        self.tell_each_success = bool(self._response_hook or slow)
 
     def parent(self) -> Context | None:
         """The context that a command which is about to be sent belongs to; None if the current."""
@@ -106,6 +120,8 @@ class CommandSpans:
         """Describe how a command ended that the server calls a success."""
         if command.is_recording:
             self.describe_end(command)
+            if self._slow:
+                self._slow.ended(command, event.duration_micros / 1_000_000)
             if self._response_hook:
                 self._response_hook(command.span, event)
 
@@ -113,6 +129,8 @@ class CommandSpans:
         """Describe how a command ended that failed."""
         if command.is_recording:
             self.describe_end(command)
+            if self._slow:
+                self._slow.ended(command, event.duration_micros / 1_000_000)
             if self._failed_hook:
                 self._failed_hook(command.span, event)
 
@@ -143,6 +161,8 @@ class CommandSpans:
                 document = without_trace(document)
             text = self._query_text(document, signature.names_collection)
             span.set_attribute(DB_QUERY_TEXT, text)
+        if self._slow:
+            self._slow.started(command, event)
         if self._request_hook:
             self._request_hook(span, event)
 

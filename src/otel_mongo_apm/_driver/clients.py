@@ -46,6 +46,11 @@ def _maker() -> str | None:
     return None
 
 
+def encrypts(client: Any) -> bool:
+    """Whether a client encrypts fields of the documents that it sends."""
+    return client.options.auto_encryption_opts is not None
+
+
 def is_traced_natively(client: Any) -> bool:
     """Whether a client makes spans by itself, as those of a PyMongo to come can."""
     if client is None or topology_of(client) is None:

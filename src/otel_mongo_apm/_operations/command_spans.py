@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._commands.in_flight import InFlightCommand
+    from otel_mongo_apm._commands.spans import SlowCommands
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._settings.telemetry import Telemetry
 
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 class MongodbCommandSpans(CommandSpans):
     """Starts and describes the spans of one client's commands, each in its operation's."""
 
-    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
-        super().__init__(telemetry, timeline)
+    def __init__(
+        self, telemetry: Telemetry, timeline: Timeline, slow: SlowCommands | None = None
+    ) -> None:
+        super().__init__(telemetry, timeline, slow)
         self.describe_each_start = self.tell_each_success = True
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
