@@ -110,7 +110,9 @@ def _key_pattern(pattern: Any) -> str:
 
 
 def _direction(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
+    if isinstance(value, str):  # The kind of an index that has none: text, hashed, 2dsphere.
+        return f'"{value}"'
+    return f"{value:g}" if isinstance(value, int | float) else "?"
 
 
 def _every(stage: Document, depth: int) -> Iterator[Document]:
