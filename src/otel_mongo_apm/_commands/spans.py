@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .in_flight import InFlightCommand, Retry, Special
 
-    QueryText = Callable[[Mapping[str, Any], bool], str]
+    QueryText = Callable[[Mapping[str, Any]], str]
 
 SECOND = 1_000_000_000
 
@@ -159,8 +159,7 @@ class CommandSpans:
             document: Mapping[str, Any] = event.command
             if self.telemetry.propagates_comments:
                 document = without_trace(document)
-            text = self._query_text(document, signature.names_collection)
-            span.set_attribute(DB_QUERY_TEXT, text)
+            span.set_attribute(DB_QUERY_TEXT, self._query_text(document))
         if self._slow:
             self._slow.started(command, event)
         if self._request_hook:
@@ -188,7 +187,7 @@ def _query_text(settings: Settings) -> QueryText | None:
     """What makes ``db.query.text`` of a command; nothing if it is off."""
     length = settings.query_text_max_length
     if settings.query_text == "raw":
-        return lambda command, _: raw(command, length)
+        return lambda command: raw(command, length)
     if settings.query_text == "sanitized":
         return sanitizer(length, mask_keys=settings.query_text_keys == "masked")
     return None

@@ -78,7 +78,7 @@ class SlowCommands:
         client = self.client()
         if explanation is None or client is None or encrypts(client):
             return
-        text = self._text(event.command, command.signature.names_collection)
+        text = self._text(event.command)
         shape = event.database_name, command.signature.collection, text
         if not explanations.admits(shape):
             return
