@@ -38,12 +38,10 @@ def gate(
     collection: str | None,
 ) -> Gate | None:
     """What to ask before such a command gets a span; nothing to ask for most of them."""
-    if (
-        command_name in SENSITIVE_COMMANDS
-        or is_excluded(settings, command_name, database, collection)
-        or is_traced_natively(client())
-    ):
-        return _never
+    if is_excluded(settings, command_name, database, collection) or is_traced_natively(client()):
+        return never
+    if command_name in SENSITIVE_COMMANDS:
+        return _secret
     # By MongoDB's own convention what the driver does by itself is an operation like others.
     is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
     needs_parent = is_by_itself or settings.require_parent
@@ -64,7 +62,12 @@ def is_excluded(
     )
 
 
-def _never(_: CommandStartedEvent) -> bool:
+def never(_: CommandStartedEvent) -> bool:
+    """Whether an excluded command has a span."""
+    return False
+
+
+def _secret(_: CommandStartedEvent) -> bool:
     return False
 
 

@@ -40,11 +40,15 @@ def exception_type(error: BaseException) -> str:
     >>> exception_type(TimeoutError())
     'TimeoutError'
     """
-    return _class_name(error.__cause__ or error)
+    return class_name(type(error.__cause__ or error))
 
 
-def _class_name(error: BaseException) -> str:
-    cls = type(error)
+def class_name(cls: type[BaseException]) -> str:
+    """The qualified name of an exception's class; built-in ones have no module.
+
+    >>> class_name(TimeoutError)
+    'TimeoutError'
+    """
     name = cls.__qualname__
     return encodable(name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}")
 
@@ -76,7 +80,7 @@ def exception_attributes(error: BaseException, message: str | None) -> Attribute
     {'exception.type': 'ValueError', 'exception.message': 'ValueError', 'exception.stacktrace': ...}
     """
     return {
-        EXCEPTION_TYPE: _class_name(error),
+        EXCEPTION_TYPE: class_name(type(error)),
         EXCEPTION_MESSAGE: exception_message(error) if message is None else message,
         EXCEPTION_STACKTRACE: stacktrace(error, with_messages=message is None),
     }
@@ -103,7 +107,7 @@ def stacktrace(
     parts: list[str] = []
     for led_to, then in _chain(error, without):
         message = exception_message(led_to) if with_messages else ""
-        last = f"{_class_name(led_to)}{': ' if message else ''}{message}\n"
+        last = f"{class_name(type(led_to))}{': ' if message else ''}{message}\n"
         parts.append(f"{''.join(_frames(led_to.__traceback__))}{last}{then}")
     return "".join(reversed(parts))
 
