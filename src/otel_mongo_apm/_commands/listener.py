@@ -59,6 +59,9 @@ class CommandTelemetry(CommandListener):
         spans: What starts and describes the spans.
     """
 
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
+
     def __init__(
         self,
         client: ClientReference,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 
-from .failures import operation_cancelled
+from .heartbeats import operation_cancelled
 from .private_names import is_there, warn_of_loss
 
 if TYPE_CHECKING:
@@ -27,13 +27,23 @@ _ENCRYPTION_MODULES = (
 
 def is_made_by_encryption() -> bool:
     """Whether it is PyMongo's client-side encryption that is making a client right now."""
+    return _maker() in _ENCRYPTION_MODULES
+
+
+def is_made_by_driver() -> bool:
+    """Whether it is PyMongo itself that is making a client right now."""
+    return _maker() is not None
+
+
+def _maker() -> str | None:
+    """The module of PyMongo's that is making a client; none if none is."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
     while frame:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("pymongo."):
-            return module in _ENCRYPTION_MODULES
+        module = frame.f_globals.get("__name__")
+        if isinstance(module, str) and module.startswith("pymongo."):
+            return module
         frame = frame.f_back
-    return False
+    return None
 
 
 def is_traced_natively(client: Any) -> bool:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pymongo.errors
 from opentelemetry.semconv.attributes.db_attributes import DB_RESPONSE_STATUS_CODE
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.errors import (
@@ -162,17 +161,6 @@ def _reported(error: object, name: str) -> Failure:
     if code in _DUPLICATE_KEY_CODES:  # The server names no codes here; PyMongo has a class for it.
         name = "DuplicateKeyError"
     return Failure(code, code, _text(error.get("codeName")) or name, _text(error.get("errmsg")))
-
-
-def is_cancelled_check(error: BaseException) -> bool:
-    """Whether a heartbeat did not fail but was cancelled, as when its client is closed."""
-    cancelled = operation_cancelled()
-    return cancelled is not None and isinstance(error, cancelled)
-
-
-def operation_cancelled() -> type[BaseException] | None:
-    """PyMongo's class of what cancels a heartbeat, if it is there."""
-    return getattr(pymongo.errors, "_OperationCancelled", None)
 
 
 def exception_in_hand() -> BaseException | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,8 @@ def _module(name: str) -> ModuleType | None:
 def is_there(module: str) -> bool:
     """Whether a module can be imported."""
     try:
-        return find_spec(module) is not None
-    except ImportError:
+        return module in sys.modules or find_spec(module) is not None
+    except (ImportError, ValueError):  # ValueError: its package is a stub without a `__spec__`.
         return False
 
 

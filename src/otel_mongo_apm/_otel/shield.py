@@ -44,7 +44,13 @@ def shielded_listener(listener: Listener) -> Listener:
     for name, method in list(vars(listener).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
             setattr(listener, name, _shielded_method(method))
+    listener.__repr__ = _short_repr  # type: ignore[assignment]
     return listener
+
+
+def _short_repr(listener: object) -> str:
+    # PyMongo's clients show their listeners.
+    return f"<otel_mongo_apm {type(listener).__name__}>"
 
 
 def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

@@ -43,8 +43,8 @@ FOUND = {"cursor": {"id": 0, "ns": "shop.users", "firstBatch": [{"_id": 1}]}, "o
 METHODS = [
     (listener, name)
     for listener in LISTENERS
-    for name in vars(listener)
-    if not name.startswith("_")
+    for name, attribute in vars(listener).items()
+    if callable(attribute) and not name.startswith("_")
 ]
 
 
