@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 from otel_mongo_apm._driver.background import is_background
-from otel_mongo_apm._driver.clients import is_traced_natively
 from otel_mongo_apm._driver.documents import (
     DRIVER_COMMANDS,
     EXPLAIN,
@@ -17,6 +16,7 @@ from otel_mongo_apm._driver.documents import (
     is_speculative_authentication,
     known_name,
 )
+from otel_mongo_apm._driver.native_tracing import is_traced_natively
 from otel_mongo_apm._otel.semconv import MONGODB
 
 if TYPE_CHECKING:

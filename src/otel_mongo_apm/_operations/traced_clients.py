@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_mongo_apm._commands.listener import CommandTelemetry
-from otel_mongo_apm._driver.clients import is_traced_natively
+from otel_mongo_apm._driver.native_tracing import is_traced_natively
 
 from .command_spans import MongodbCommandSpans
 
