@@ -627,6 +627,15 @@ class TestTransactions:
         assert transaction.attributes == {"db.system.name": "mongodb"}
         assert transaction.status.status_code is StatusCode.UNSET
 
+    def test_get_more(self, client, telemetry):
+        """So is a getMore of a cursor that the transaction opened."""
+        with client.start_session() as session, session.start_transaction():
+            list(client.shop.users.find({}, batch_size=3, session=session))
+
+        find, get_more = {"find shop.users": ["find"]}, {"getMore shop.users": ["getMore"]}
+        commit = {"commitTransaction admin": ["commitTransaction"]}
+        assert tree(telemetry.spans) == [{"transaction": [find, get_more, commit]}]
+
     def test_abort(self, client, telemetry):
         """A transaction that is aborted is over, too."""
         with client.start_session() as session:

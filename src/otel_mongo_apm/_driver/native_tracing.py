@@ -22,7 +22,7 @@ def has_native_tracing() -> bool:
 
 def is_enabled_by_variable() -> bool:
     """Whether the environment asks for PyMongo's own spans."""
-    return os.environ.get(VARIABLE, "").strip().lower() in _TRUE
+    return (os.environ.get(VARIABLE) or "").strip().lower() in _TRUE
 
 
 def is_traced_natively(client: Any) -> bool:

@@ -109,7 +109,8 @@ def stacktrace(
         message = exception_message(led_to) if with_messages else ""
         last = f"{class_name(type(led_to))}{': ' if message else ''}{message}\n"
         parts.append(f"{''.join(_frames(led_to.__traceback__))}{last}{then}")
-    return "".join(reversed(parts))
+    # A file's name has surrogates where it is not UTF-8.
+    return encodable("".join(reversed(parts)))
 
 
 def _chain(
@@ -146,7 +147,4 @@ def _frames(traceback: TracebackType | None) -> Iterator[str]:
 
 def _frame(traceback: TracebackType) -> str:
     code = traceback.tb_frame.f_code
-    # A file's name has surrogates where it is not UTF-8.
-    return encodable(
-        f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
-    )
+    return f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
