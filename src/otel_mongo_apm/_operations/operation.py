@@ -44,6 +44,7 @@ class Operation:
         latest_event: The number of the cluster event before it.
         is_over: Whether it has ended.
         caller: The number of the thread or task that makes the call.
+        client: The `id` of the client that makes it.
         frame: The `id` of a frame that runs for as long as the call does.
         outer: The operation of the same thread or task that this one interrupts.
     """
@@ -57,6 +58,7 @@ class Operation:
     latest_event: int = 0
     is_over: bool = False
     caller: int = 0
+    client: int = 0
     frame: int = 0
     outer: Operation | None = None
 

@@ -27,6 +27,7 @@ _EXCEPTIONS = 8
 _MESSAGE = 4_096
 
 # As Python's own stack traces have it.
+_BEGINNING = "Traceback (most recent call last):\n"
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
@@ -108,7 +109,7 @@ def stacktrace(
     for led_to, then in _chain(error, without):
         message = exception_message(led_to) if with_messages else ""
         last = f"{class_name(type(led_to))}{': ' if message else ''}{message}\n"
-        parts.append(f"{''.join(_frames(led_to.__traceback__))}{last}{then}")
+        parts.append(f"{_frames(led_to.__traceback__)}{last}{then}")
     # A file's name has surrogates where it is not UTF-8.
     return encodable("".join(reversed(parts)))
 
@@ -128,23 +129,25 @@ def _chain(
             found, then = None if found.__suppress_context__ else found.__context__, _CONTEXT
 
 
-def _frames(traceback: TracebackType | None) -> Iterator[str]:
-    if traceback is None:
-        return
-    yield "Traceback (most recent call last):\n"
+def _frames(traceback: TracebackType | None) -> str:
     links = []
     while traceback is not None:
         links.append(traceback)
         traceback = traceback.tb_next
+    if not links:
+        return ""
     left_out = len(links) - _OUTER_FRAMES - _INNER_FRAMES
     if left_out <= 0:
-        yield from map(_frame, links)
-        return
-    yield from map(_frame, links[:_OUTER_FRAMES])
-    yield f"  [{left_out} more frames]\n"
-    yield from map(_frame, links[-_INNER_FRAMES:])
+        return f"{_BEGINNING}{_lines(links)}"
+    outer, inner = _lines(links[:_OUTER_FRAMES]), _lines(links[-_INNER_FRAMES:])
+    return f"{_BEGINNING}{outer}  [{left_out} more frames]\n{inner}"
 
 
-def _frame(traceback: TracebackType) -> str:
-    code = traceback.tb_frame.f_code
-    return f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+def _lines(links: list[TracebackType]) -> str:
+    return "".join(
+        [
+            f'  File "{code.co_filename}", line {link.tb_lineno}, in {code.co_name}\n'
+            for link in links
+            for code in (link.tb_frame.f_code,)
+        ]
+    )
