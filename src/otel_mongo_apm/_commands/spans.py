@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._settings.settings import Settings
     from otel_mongo_apm._settings.telemetry import Telemetry
@@ -58,6 +60,11 @@ class CommandSpans:
         timeline: The client's cluster events.
         slow: Who has slow commands explained, if somebody does.
     """
+
+    # Whether a getMore that waits for documents and brings none has no span.
+    leaves_out_idle = True
+    # Whether spans tell which command led to theirs: a failed attempt, one that opened a cursor.
+    tells_causes = True
 
     def __init__(
         self, telemetry: Telemetry, timeline: Timeline, slow: SlowCommands | None = None
@@ -101,7 +108,7 @@ class CommandSpans:
             return
         attributes = attributes or signature.attributes
         links: tuple[Link, ...] = ()
-        if special:
+        if special and self.tells_causes:
             attributes, links = _with_retry(attributes, special.retry), tuple(_links(special))
         command.span = span = self.telemetry.tracer.start_span(
             signature.span_name, context, _CLIENT, attributes, links, start_time
@@ -140,13 +147,16 @@ class CommandSpans:
         if command.rows is not None:
             span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
         if failure:
-            # One by one: to set both at once costs the SDK a third more.
-            for name, value in failure.attributes.items():
-                span.set_attribute(name, value)
-            description = failure.message if self._error_messages else failure.name
-            span.set_status(_ERROR, description)
+            self._describe_failure(span, failure)
         if self.timeline.latest != command.latest_event:
             self._tell_events(command)
+
+    def _describe_failure(self, span: Span, failure: Failure) -> None:
+        # One by one: to set both at once costs the SDK a third more.
+        for name, value in failure.attributes.items():
+            span.set_attribute(name, value)
+        description = failure.message if self._error_messages else failure.name
+        span.set_status(_ERROR, description)
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         """Set what costs too much to be set on a span that nobody sees."""

@@ -58,6 +58,7 @@ TOPOLOGY_OUTAGE: Final = "mongodb.topology.outage"
 TRANSACTION: Final = "transaction"
 
 # Events.
+EXCEPTION: Final = "exception"
 CLIENT_TOPOLOGY_OPENED: Final = "mongodb.client.topology.opened"
 CLIENT_TOPOLOGY_CLOSED: Final = "mongodb.client.topology.closed"
 CLIENT_TOPOLOGY_DESCRIPTION_CHANGED: Final = "mongodb.client.topology.description_changed"
