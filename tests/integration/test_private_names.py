@@ -54,6 +54,10 @@ WAITS = {kind: {"select server"} for kind in ALL}
 SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+OWN = (
+    "names that begin with pymongo_ in pymongo.periodic_executor:"
+    " its own threads and tasks are taken for callers"
+)
 IDS = {kind: {"topology ID"} for kind in ALL}
 ALL_OF_EXISTING = {"existing": {"find users", "select server"}}
 
@@ -149,8 +153,9 @@ CASES = [
     Case(
         "pymongo_",
         (("", r'"pymongo_(?=\w+_(?:thread|task)")', '"driver_'),),
-        "names that begin with pymongo_: its own threads and tasks are taken for callers",
+        OWN,
     ),
+    Case("periodic_executor", (renamed("periodic_executor"),), OWN, gone=("periodic_executor",)),
     Case(
         "encryption",
         (moved("encryption"),),

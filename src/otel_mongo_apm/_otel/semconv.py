@@ -44,6 +44,9 @@ TOPOLOGY_WRITABLE: Final = "mongodb.client.topology.writable"
 TOPOLOGY_READABLE: Final = "mongodb.client.topology.readable"
 PRIMARY_ADDRESS: Final = "mongodb.client.primary.address"
 PRIMARY_PREVIOUS_ADDRESS: Final = "mongodb.client.primary.previous_address"
+# Jaeger sorts the attributes of an event by name and shows as many as fit in a line. By this name
+# what happened comes first.
+CLUSTER_EVENT: Final = "cluster.event"
 
 # Spans.
 SELECT_SERVER: Final = "select server"

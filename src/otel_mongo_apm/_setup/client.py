@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
 from otel_mongo_apm._cluster.log import ClusterLog
+from otel_mongo_apm._cluster.report import ClusterReport
 from otel_mongo_apm._cluster.spans import ClusterSpans
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._cluster.timeline import Timeline
@@ -60,13 +61,12 @@ class ClientTelemetry:
         self.pools = Pools(client)
         by_operation = (context_in_progress,) if telemetry.traces_operations else ()
         self.waits = Waits(telemetry, timeline, *by_operation) if settings.command_spans else None
-        self.cluster = Cluster(
-            client,
-            timeline,
+        report = ClusterReport(
             ClusterLog(settings),
             ClusterSpans(telemetry, timeline),
             telemetry.topology_instruments,
         )
+        self.cluster = Cluster(client, timeline, report)
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
 
@@ -146,6 +146,14 @@ _of_listener: WeakKeyDictionary[Any, ClientTelemetry] = WeakKeyDictionary()
 def client_telemetry(listener: Any) -> ClientTelemetry:
     """All that is known of the client of one of our listeners."""
     return _of_listener[listener]
+
+
+def end_clusters(telemetry: Telemetry) -> None:
+    """End the discoveries and outages of the clients that share a telemetry, and tell them."""
+    for client in set(_of_listener.values()):
+        if client.telemetry is telemetry:
+            client.cluster.end("it was uninstrumented")
+            client.cluster.tell()
 
 
 def _start_anew() -> None:

@@ -83,7 +83,10 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
             undo()
         self._undo = ()
         if self._telemetry:
+            from .client import end_clusters  # noqa: PLC0415
+
             self._telemetry.turn_off()
+            end_clusters(self._telemetry)
 
 
 def resolve_conflict() -> None:
