@@ -16,7 +16,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ServerHeartbeatListener
 
 from otel_mongo_apm._driver.background import is_background, warn_of_unknown_background
-from otel_mongo_apm._driver.failures import is_cancelled_check
+from otel_mongo_apm._driver.heartbeats import is_cancelled_check
 from otel_mongo_apm._driver.reasons import Reason, reason
 from otel_mongo_apm._otel.addresses import server_attributes
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
@@ -53,6 +53,9 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         telemetry: What all clients share.
         cluster: The client's cluster.
     """
+
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
 
     def __init__(self, client: ClientReference, telemetry: Telemetry, cluster: Cluster) -> None:
         self.client = client

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from otel_mongo_apm._metrics.instruments import instruments
+from otel_mongo_apm._metrics.providers import instruments
 from otel_mongo_apm._otel.semconv import MONGODB, SCHEMA_URL, SCOPE_NAME
 from otel_mongo_apm._version import __version__
 

@@ -14,7 +14,8 @@ from otel_mongo_apm._settings.settings import Settings
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._waits.selection import observe_anew
 
-from .client import client_listeners, end_clusters, keep_wrapped, ours_among
+from .client import client_listeners, end_clusters, ours_among
+from .wrapped import keep_wrapped
 
 _logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from otel_mongo_apm._driver.classes import topology_classes
 from otel_mongo_apm._driver.clients import topology_of
 from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._driver.keywords import hide_ours
 from otel_mongo_apm._driver.listeners import listeners_of
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.shield import quietly_shielded
@@ -60,6 +61,8 @@ def _find_observer(topology: Any) -> _SelectionObserver | None:
     listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
     ours = next(listeners, None)
     is_needed = ours and (ours.telemetry.sees_cluster or ours.waits)
+    if ours and (client := ours.client()):
+        hide_ours(client)  # If its SRV record was looked up just now, its options are new.
     observer = _SelectionObserver(ours) if ours and is_needed else None
     setattr(topology, _OBSERVER, observer)
     return observer

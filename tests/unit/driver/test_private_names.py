@@ -14,7 +14,6 @@ from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._driver import background, classes, clients, listeners, private_names
-from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._driver.wrapping import Wrapping
 from otel_mongo_apm._otel.shield import shielded
 from otel_mongo_apm._waits.selection import _wrap_all
@@ -30,7 +29,6 @@ def test_what_is_known_of_a_client(client):
     assert clients.topology_description(client) is client.topology_description
     assert clients.topology_id(client) is not None
     assert clients.app_name(client) == "billing"
-    assert client not in listeners.clients_with(lambda _: True)
 
 
 def test_a_client_in_the_making():
@@ -59,12 +57,14 @@ def test_a_client_that_was_closed_before_its_name_was_looked_up(telemetry):
     assert telemetry.points("mongodb.client.instances")[0].data.value == 0
 
 
-def test_no_registry_of_clients(monkeypatch):
-    """Where PyMongo no longer keeps a list of its clients, none is found."""
-    monkeypatch.delattr(pymongo.MongoClient, "_clients")
+def test_a_topology_of_nobody(caplog):
+    """A topology that was made without a client has no listeners, and nothing is missing."""
 
-    assert listeners.clients_with(lambda _: True) == []
-    assert ClientReference()() is None
+    class Topology:
+        _listeners = None
+
+    assert listeners.listeners_of(Topology()) == []
+    assert caplog.records == []
 
 
 def test_server_selection_that_is_not_what_it_was(monkeypatch, caplog):
