@@ -83,8 +83,8 @@ class Cluster:
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
-        # PyMongo does not say so of one whose SRV record was not looked up yet.
-        self._is_closed_unused = False
+        # PyMongo does not say so of a client whose SRV record was not looked up yet.
+        self._was_closed = False
         self._app_name: str | None = None
         # When it last changed, by the monotonic clock.
         self._changed_at = 0.0
@@ -95,7 +95,7 @@ class Cluster:
         client = self._client()
         if client is None:
             return self._client.is_gone
-        return self._is_closed_unused or is_closed(client)
+        return self._was_closed or is_closed(client)
 
     def has_dropped(self, address: Address) -> bool:
         """Whether the client goes on without a server."""
@@ -107,17 +107,16 @@ class Cluster:
         if self.is_open:
             return
         with self._looking:
-            self._is_closed_unused = False
+            self._was_closed = False
             if not self.is_open and not self.is_closed:
                 self._open()
 
     def close(self) -> None:
         """Note that the client was closed, the first time."""
         with self._looking:
+            self._was_closed = True
             if self.is_open:
                 self._close()
-            else:
-                self._is_closed_unused = True
 
     def end(self, why: str) -> None:
         """Note that the client is observed no longer, for another reason than that it was closed.
