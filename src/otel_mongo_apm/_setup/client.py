@@ -18,6 +18,7 @@ from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._commands.spans import CommandSpans
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
 from otel_mongo_apm._operations.in_progress import context_in_progress
+from otel_mongo_apm._otel.shield import quietly_shielded
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
 from otel_mongo_apm._waits.spans import Waits
@@ -147,8 +148,13 @@ def end_clusters(telemetry: Telemetry) -> None:
     """End the discoveries and outages of the clients that share a telemetry, and tell them."""
     for client in list(_alive.values()):
         if client.telemetry is telemetry:
-            client.cluster.end("it was uninstrumented")
-            client.cluster.tell()
+            _end_cluster(client.cluster)
+
+
+@quietly_shielded
+def _end_cluster(cluster: Cluster) -> None:
+    cluster.end("it was uninstrumented")
+    cluster.tell()
 
 
 def _start_anew() -> None:
