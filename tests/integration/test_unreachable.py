@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from versions import needs_async
 
-from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm import MongoInstrumentor, instrument_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -471,3 +471,22 @@ def test_the_wrong_replica_set(instrumented, standalone, telemetry, caplog):
         f"Server {standalone.host} of another: removed",
         "Topology another: closed",
     ]
+
+
+@pytest.mark.parametrize("is_existing", [False, True])
+def test_uninstrumented_too_early(nowhere, telemetry, is_existing):
+    """A discovery that goes on when `uninstrument()` is called ends there, and that is told."""
+    if is_existing:
+        client = pymongo.MongoClient(nowhere, connect=False)
+        instrument_client(client, **telemetry.providers)
+    else:
+        MongoInstrumentor().instrument(**telemetry.providers)
+        client = pymongo.MongoClient(nowhere, serverSelectionTimeoutMS=TIMEOUT)
+    with client, pymongo.timeout(TIMEOUT / 1000):
+        with pytest.raises(ServerSelectionTimeoutError):
+            client.admin.command("ping")
+        MongoInstrumentor().uninstrument()
+
+    (discovery,) = telemetry.named(DISCOVERY)
+    assert discovery.status.description == "No usable server until it was uninstrumented"
+    assert "server.heartbeat.failed" in event_names(discovery)
