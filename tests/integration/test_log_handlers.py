@@ -106,10 +106,10 @@ class Watcher(Sampler, SpanProcessor, LogRecordProcessor):
 
 
 @pytest.fixture
-def handler(monkeypatch) -> Iterator[Handler]:
+def handler(caplog) -> Iterator[Handler]:
     handler = Handler()
     LOGGER.addHandler(handler)
-    monkeypatch.setattr(LOGGER, "level", logging.DEBUG)
+    caplog.set_level(logging.DEBUG, LOGGER.name)
     yield handler
     LOGGER.removeHandler(handler)
 
@@ -204,7 +204,7 @@ def test_a_slow_handler(server, handler, watcher, monkeypatch):
     assert seconds < SLOW
 
 
-def test_a_handler_that_writes_to_mongodb(server, watcher, monkeypatch):
+def test_a_handler_that_writes_to_mongodb(server, watcher, caplog):
     """A log handler whose own client is instrumented, and that nobody passes meanwhile, works."""
     client = pymongo.MongoClient(server.uri, serverSelectionTimeoutMS=6000, connect=False)
     failures = []
@@ -219,7 +219,7 @@ def test_a_handler_that_writes_to_mongodb(server, watcher, monkeypatch):
                 failures.append(error)
 
     handler, application = MongoHandler(), logging.getLogger("application")
-    monkeypatch.setattr(LOGGER, "level", logging.DEBUG)
+    caplog.set_level(logging.DEBUG, LOGGER.name)
     for logger in (LOGGER, application):
         logger.addHandler(handler)
     began = time.monotonic()

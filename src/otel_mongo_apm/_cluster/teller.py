@@ -8,6 +8,7 @@ a server must run it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import contextvars
 import os
 import threading
@@ -45,6 +46,8 @@ class Teller:
         # Until when each cluster is looked after, by the monotonic clock.
         self._until: dict[Tellable, float] = {}
         self._thread: threading.Thread | None = None
+        # Held but for the moment in which it is waking. An event would need a lock to be set.
+        self._sleep = threading.Lock()
         self._is_telling = False
 
     def attend(self, cluster: Tellable) -> None:
@@ -52,6 +55,9 @@ class Teller:
         self._until[cluster] = time.monotonic() + LINGER
         if self._thread is None:
             self._start()
+        else:
+            with contextlib.suppress(RuntimeError):  # It is awake.
+                self._sleep.release()
 
     def finish(self) -> None:
         """Tell everything now: the interpreter ends, and stops the thread wherever it is."""
@@ -64,6 +70,9 @@ class Teller:
 
     def _start(self) -> None:
         # If two start one at once, both tell, and both end.
+        # Made now: it must be of the same kind as the thread, which gevent may have changed.
+        self._sleep = threading.Lock()
+        self._sleep.acquire()
         try:
             self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self._thread.start()
@@ -86,7 +95,7 @@ class Teller:
                     self._until.pop(cluster, None)
                 _tell(cluster)
             self._is_telling = False
-            time.sleep(NAP)
+            self._sleep.acquire(timeout=NAP)
 
 
 @quietly_shielded
