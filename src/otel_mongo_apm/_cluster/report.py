@@ -55,10 +55,12 @@ class ClusterReport:
 
     def changed(self, old: Topology, new: Topology, events: list[ClusterEvent], time: int) -> None:
         """Tell a change."""
-        self._spans.changed(old, new, events, time)
-        for event in events:
-            self._log.tell(event)
-            self._count(event, new)
+        try:
+            self._spans.changed(old, new, events, time)
+        finally:  # A sampler or a processor that raises keeps it out of its own spans only.
+            for event in events:
+                self._count(event, new)
+                self._log.tell(event)
 
     def ended(self, topology: Topology, time: int, why: str) -> None:
         """End what is unfinished.

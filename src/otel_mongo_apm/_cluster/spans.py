@@ -120,9 +120,9 @@ class ClusterSpans:
             time: When.
             why: What has happened to the client.
         """
-        if self._story:
-            self._end_part(self._story, topology, self._story.by_its_clock(time), f" until {why}")
-        self._story = None
+        story, self._story = self._story, None
+        if story:
+            self._end_part(story, topology, story.by_its_clock(time), f" until {why}")
 
     def review(self, topology: Topology, time: int) -> None:
         """End a part that has become too long, and begin another."""
@@ -145,11 +145,11 @@ class ClusterSpans:
         return new.is_writable or is_usable
 
     def _end(self, story: _Story, new: Topology, time: int) -> None:
-        self._end_part(story, new, time, "" if story.name == TOPOLOGY_OUTAGE else None)
         self._story = None
         if (instruments := self._telemetry.topology_instruments) and story.name == TOPOLOGY_OUTAGE:
             seconds = (time - story.began) / SECOND
             instruments.outage_duration.record(seconds, new.replica_set_attributes, NOBODYS_CONTEXT)
+        self._end_part(story, new, time, "" if story.name == TOPOLOGY_OUTAGE else None)
 
     def _end_part(
         self, story: _Story, topology: Topology, time: int, until: str | None

@@ -493,6 +493,24 @@ def test_an_outage_that_ends_before_it_starts(cluster, telemetry):
     assert outage.data.sum >= 0
 
 
+def test_a_sampler_that_raises(cluster, telemetry, caplog, monkeypatch):
+    """What keeps an outage's span from being made keeps nothing else from being told."""
+    cluster.becomes(well())
+    cluster.becomes(lost())
+    sampler = telemetry.tracer_provider.sampler
+    monkeypatch.setattr(type(sampler), "should_sample", lambda *_, **__: 1 / 0)
+    caplog.clear()
+    with pytest.raises(ZeroDivisionError), caplog.at_level(logging.INFO):
+        cluster.becomes(moved())
+
+    assert "without a writable server" in caplog.text
+    assert telemetry.points("mongodb.client.topology.outage.duration")[0].data.count == 1
+    monkeypatch.undo()
+    telemetry.forget()
+    cluster.telemetry.cluster.tell()
+    assert telemetry.spans == ()
+
+
 def test_too_much_to_tell(cluster):
     """Where nobody can tell, as with a log handler that blocks for good, the oldest are dropped."""
     for _ in range(2 * state.MAX_UNTOLD):
