@@ -16,6 +16,7 @@ from otel_mongo_apm._commands.connections import Connections
 from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._commands.spans import CommandSpans
+from otel_mongo_apm._explain.slow_commands import SlowCommands
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
 from otel_mongo_apm._operations.in_progress import context_in_progress
 from otel_mongo_apm._otel.shield import quietly_shielded
@@ -85,9 +86,16 @@ class ClientTelemetry:
                 self.timeline,
                 self.in_flight,
                 self.connections,
-                spans(self.telemetry, self.timeline),
+                spans(self.telemetry, self.timeline, self._slow_commands()),
             )
         )
+
+    def _slow_commands(self) -> SlowCommands | None:
+        threshold = self.telemetry.settings.explain_slower_than
+        if threshold is None:
+            return None
+        has_room = self.pools.has_room
+        return SlowCommands(self.client, self.telemetry, threshold, has_room)
 
     def pool_listener(self, commands: CommandTelemetry | None = None) -> PoolTelemetry:
         """Make the one to connection pools.

@@ -15,6 +15,7 @@ from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._waits.selection import observe_anew
 
 from .client import client_listeners, end_clusters, ours_among
+from .native_tracing import tell_native_tracing
 from .wrapped import keep_wrapped
 
 _logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
     check(client)
     if change_listeners(client, ours, listeners):
         observe_anew(client)
+        tell_native_tracing(client)
         _telemetries.add(telemetry)
         if has_servers(client):
             _logger.warning(

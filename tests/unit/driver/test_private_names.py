@@ -209,13 +209,3 @@ def test_a_client_without_a_topology(caplog):
 
     (record,) = caplog.records
     assert "lacks client._topology: clusters are not told of" in record.message
-
-
-def test_native_tracing(client):
-    """Whether a client makes spans by itself is asked of its options, if they say so."""
-    assert not clients.is_traced_natively(None)
-    assert not clients.is_traced_natively(client)
-    client.options.tracing = {"enabled": False}
-    assert not clients.is_traced_natively(client)
-    client.options.tracing = {"enabled": True}
-    assert clients.is_traced_natively(client)
