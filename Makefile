@@ -55,7 +55,7 @@ types: .venv/installed
 	else echo 'No node here, so no pyright.'; fi
 
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 soak: .venv/installed
 	PYTHONMALLOC=malloc $(BIN)/python tests/soak/soak.py --minutes 30 --workers 16
