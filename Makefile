@@ -7,12 +7,16 @@ BIN := .venv/bin
 JAEGER ?= $(HOME)/go/bin/jaeger
 JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
 
-.PHONY: help demo jaeger jaeger-binary test test-newest test-oldest lint types docs bench soak clean
+OTELCOL ?= $(HOME)/go/bin/otelcol
+OTELCOL_BUILDER := go.opentelemetry.io/collector/cmd/builder@v0.150.0
+
+.PHONY: help demo jaeger jaeger-binary otelcol-binary test test-newest test-oldest test-recipes lint types docs bench soak clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
 	@echo 'make jaeger  run a web shop through a failover, with its traces in a real Jaeger'
 	@echo 'make jaeger-binary  build that Jaeger; needs Go and some ten minutes, once'
+	@echo 'make otelcol-binary  build a Collector for the tests of the recipes; needs Go and some minutes, once'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
 	@echo 'make lint    run the linter and the formatter, as a check'
 	@echo 'make types   run the type checkers: mypy and, where node is, pyright'
@@ -37,13 +41,24 @@ $(JAEGER):
 	module=$$(go mod download -json $(JAEGER_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 	cd "$$module" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/jaeger
 
-test: test-newest test-oldest
+otelcol-binary: $(OTELCOL)
+
+$(OTELCOL): tests/otelcol.yaml
+	mkdir -p $(@D)
+	build=$$(mktemp -d) && sed "1,/^dist:/s|^dist:|&\n  output_path: $$build|" $< >"$$build/builder.yaml" && \
+	CGO_ENABLED=0 go run $(OTELCOL_BUILDER) --config="$$build/builder.yaml" && \
+	mv "$$build/otelcol" $@ && rm -r "$$build"
+
+test: test-newest test-oldest test-recipes
 
 test-newest: .venv/installed
 	$(BIN)/pytest --cov --cov-report=term
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/pytest tests/unit tests/wire tests/integration tests/conformance -m 'not slow'
+
+test-recipes: .venv-recipes/installed
+	.venv-recipes/bin/pytest tests/recipes
 
 lint: .venv/installed
 	$(BIN)/ruff check
@@ -65,13 +80,16 @@ bench: .venv/installed
 	$(BIN)/pytest benchmarks --override-ini timeout=0 --benchmark-quiet
 
 clean:
-	rm -rf .venv .venv-oldest .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site
+	rm -rf .venv .venv-oldest .venv-recipes .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site
 
 .venv/installed: pyproject.toml
 	$(call install,.venv,--group dev)
 
 .venv-oldest/installed: pyproject.toml tests/oldest.txt
 	$(call install,.venv-oldest,--group test --constraint tests/oldest.txt)
+
+.venv-recipes/installed: pyproject.toml
+	$(call install,.venv-recipes,--group recipes)
 
 define install
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
