@@ -10,7 +10,12 @@ import pytest
 from in_memory import InMemoryTelemetry
 from mongod import or_skip
 
-from otel_mongo_apm import MongoInstrumentor, _compat, _inflight, _operations, _pools, _settings
+from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._commands import in_flight
+from otel_mongo_apm._driver import private_names
+from otel_mongo_apm._operations import in_progress
+from otel_mongo_apm._pools import names
+from otel_mongo_apm._settings import environment, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,13 +41,14 @@ def mongodb_uri() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing stays instrumented, no variable inherited, no name taken, no command the last."""
-    for variable in (*_settings.VARIABLES.values(), _settings.DRIVERS_QUERY_TEXT_VARIABLE):
+    for variable in (*settings.VARIABLES.values(), environment.DRIVERS_QUERY_TEXT_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
-    _settings._warnings_given.clear()
-    _compat.warn_of_loss.cache_clear()
-    _pools._pools_by_name.clear()
-    _inflight._latest.set(None)
-    _operations._latest.set(None)
+    environment._warnings_given.clear()
+    private_names.warn_of_loss.cache_clear()
+    names._pools_by_name.clear()
+    in_flight._latest.set(0)
+    in_flight._retries.clear()
+    in_progress._in_progress.clear()
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
         MongoInstrumentor().uninstrument()

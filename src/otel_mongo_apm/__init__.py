@@ -18,10 +18,15 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._client import event_listeners
-    from ._existing import instrument_client
-    from ._instrumentor import MongoInstrumentor
-    from ._settings import FailedHook, RequestHook, ResponseHook, Settings
+    from otel_mongo_apm._settings.settings import (
+        FailedHook,
+        RequestHook,
+        ResponseHook,
+        Settings,
+    )
+    from otel_mongo_apm._setup.existing import instrument_client
+    from otel_mongo_apm._setup.instrumentor import MongoInstrumentor
+    from otel_mongo_apm._setup.passed import event_listeners
 
 __all__ = [
     "FailedHook",
@@ -35,13 +40,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "FailedHook": "._settings",
-    "MongoInstrumentor": "._instrumentor",
-    "RequestHook": "._settings",
-    "ResponseHook": "._settings",
-    "Settings": "._settings",
-    "event_listeners": "._client",
-    "instrument_client": "._existing",
+    "FailedHook": "._settings.settings",
+    "MongoInstrumentor": "._setup.instrumentor",
+    "RequestHook": "._settings.settings",
+    "ResponseHook": "._settings.settings",
+    "Settings": "._settings.settings",
+    "event_listeners": "._setup.passed",
+    "instrument_client": "._setup.existing",
 }
 
 

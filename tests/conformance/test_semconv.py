@@ -14,7 +14,8 @@ from in_memory import InMemoryTelemetry
 from opentelemetry.trace import SpanKind
 from workload import SECRETS, AtCreation, Emitted, Work
 
-from otel_mongo_apm import MongoInstrumentor, _settings
+from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ def emitted(request, mongodb_uri) -> Iterator[Emitted]:
     telemetry, at_creation = InMemoryTelemetry(), AtCreation()
     telemetry.tracer_provider.add_span_processor(at_creation)
     with pytest.MonkeyPatch.context() as patch, pymongo.MongoClient(mongodb_uri) as control:
-        for variable in _settings.VARIABLES.values():
+        for variable in settings.VARIABLES.values():
             patch.delenv(variable, raising=False)
         control.drop_database("semconv")
         MongoInstrumentor().instrument(

@@ -17,7 +17,8 @@ from mongod import need_mongod
 from programs import need_jaeger
 from versions import RETRY
 
-from otel_mongo_apm import __version__, _semconv
+from otel_mongo_apm import __version__
+from otel_mongo_apm._otel import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +202,7 @@ def test_attributes(quickstart):
         "server.address": "127.0.0.1",
         "server.port": tags(find["tags"])["server.port"],
         "span.kind": "client",
-        "otel.scope.name": _semconv.SCOPE_NAME,
+        "otel.scope.name": semconv.SCOPE_NAME,
         "otel.scope.version": __version__,
     }
     assert find["process"]["serviceName"] == "quickstart"
@@ -269,7 +270,7 @@ def test_outage(failover):
         "mongodb.client.primary.address": after,
         "mongodb.replica_set.name": "rs0",
         "span.kind": "internal",
-        "otel.scope.name": _semconv.SCOPE_NAME,
+        "otel.scope.name": semconv.SCOPE_NAME,
         "otel.scope.version": __version__,
     }
     assert failed

@@ -236,16 +236,16 @@ def test_what_is_not_imported(python):
     program = f"{DEPENDENCIES}\nfrom otel_mongo_apm import MongoInstrumentor as M; M().instrument()"
     modules = imported(python, program).keys()
 
-    assert "otel_mongo_apm._client" in modules
+    assert "otel_mongo_apm._setup.client" in modules
     assert (
         modules
         & {
             "argparse",
             "statistics",
             "opentelemetry.sdk",
-            "otel_mongo_apm._cli",
-            "otel_mongo_apm._diagnosis",
-            "otel_mongo_apm._memory",
+            "otel_mongo_apm._doctor.cli",
+            "otel_mongo_apm._doctor.diagnosis",
+            "otel_mongo_apm._doctor.memory",
         }
         == set()
     )

@@ -23,7 +23,8 @@ from mongod import need_mongod
 from programs import need_prometheus
 from versions import needs_async
 
-from otel_mongo_apm import __version__, _semconv
+from otel_mongo_apm import __version__
+from otel_mongo_apm._otel import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,7 +204,7 @@ def test_labels(observed):
         "instance": target.labels["instance"],
         "job": "shop",
         "otel_scope_name": "otel_mongo_apm",
-        "otel_scope_schema_url": _semconv.SCHEMA_URL,
+        "otel_scope_schema_url": semconv.SCHEMA_URL,
         "otel_scope_version": __version__,
         "server_address": HOST,
         "server_port": books.labels["server_port"],

@@ -69,7 +69,7 @@ def test_warn(telemetry, other, mongodb_uri, instrument, caplog):
         [1],
     )
     scopes(telemetry, mongodb_uri)
-    (warning,) = (r for r in caplog.records if r.name == "otel_mongo_apm._conflicts")
+    (warning,) = (r for r in caplog.records if r.name == "otel_mongo_apm._setup.conflicts")
     assert warning.levelno == logging.WARNING
     assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pymongo" in warning.message
 
@@ -99,7 +99,7 @@ def test_nobody_else(telemetry, other, mongodb_uri, caplog):
     MongoInstrumentor().instrument(**telemetry.providers)
 
     assert scopes(telemetry, mongodb_uri) == (["otel_mongo_apm"], [1])
-    assert [r for r in caplog.records if r.name == "otel_mongo_apm._conflicts"] == []
+    assert [r for r in caplog.records if r.name == "otel_mongo_apm._setup.conflicts"] == []
 
 
 @pytest.mark.parametrize(("on_conflict", "warnings"), [("warn", 1), ("replace", 0), ("defer", 0)])

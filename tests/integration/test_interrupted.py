@@ -25,7 +25,7 @@ from opentelemetry.trace import StatusCode
 from pymongo.monitoring import CommandListener
 from versions import needs_async
 
-from otel_mongo_apm._commands import CommandTelemetry
+from otel_mongo_apm._commands.listener import CommandTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

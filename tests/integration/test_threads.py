@@ -15,7 +15,7 @@ from pymongo.monitoring import CommandListener
 from threads import THREADS, at_once
 
 from otel_mongo_apm import MongoInstrumentor
-from otel_mongo_apm._commands import CommandTelemetry
+from otel_mongo_apm._commands.listener import CommandTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

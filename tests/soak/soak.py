@@ -46,7 +46,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener
 
-from otel_mongo_apm import MongoInstrumentor, _cursors
+from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._commands import cursors
+from otel_mongo_apm._setup.client import client_telemetry, ours_among
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -61,7 +63,7 @@ PAUSE = 2.5
 # How many entries a table of ours may have, unless it had more from the start.
 MAX_ENTRIES = 150
 # Cursors that PyMongo could not kill are kept up to a number. A small one is soon reached.
-_cursors.MAX_CURSORS = 100
+cursors.MAX_CURSORS = 100
 # What grows for as long as there are names that were not met before.
 NAMES = {"_Names._admitted", "_Keys"}
 # One series for each command. Of all there could be, some would only come late: they are the SDK's.
@@ -370,7 +372,8 @@ def make_trouble(soak: Soak) -> None:
 
 def listeners_of(client: Any) -> Any:
     """What ours share, of one client."""
-    return next(each for each in client.options.event_listeners if hasattr(each, "in_flight")).of
+    ours = ours_among(client.options.event_listeners)
+    return client_telemetry(ours[0])
 
 
 def counted(client: Any) -> dict[str, int]:

@@ -8,58 +8,31 @@ import re
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from itertools import combinations
 from pathlib import Path
 
 import pytest
+from contract import plain, section, tables
 
 import otel_mongo_apm
 
 PACKAGE = Path(otel_mongo_apm.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
-LISTENERS = ("_commands", "_pools", "_cluster")
+DESIGN = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
 
-# From the top down. A module imports only from layers below its own.
-LAYERS = (
-    {"__main__"},
-    {"_cli"},
-    {"_diagnosis", "_text"},
-    {"_hooks", "_sources", "_trial"},
-    {"__init__"},
-    {"_instrumentor"},
-    {"_construction", "_existing"},
-    {"_client"},
-    {"_closing", "_selection", "_wrapped_calls"},
-    {"_transactions"},
-    {"_traced_clients"},
-    set(LISTENERS),
-    {"_mongodb_spans"},
-    {"_telemetry", "_command_spans"},
-    {"_instruments", "_cluster_state"},
-    {"_observations", "_conventions", "_cluster_spans"},
-    {"_descriptions", "_exclusions", "_waits", "_client_reference"},
-    {"_api_calls", "_operations"},
-    {"_attributes", "_compat", "_cluster_log", "_configuration", "_memory"},
-    {
-        "_callers",
-        "_connections",
-        "_cursors",
-        "_inflight",
-        "_installed",
-        "_outcome",
-        "_query_text",
-        "_secrets",
-        "_semconv",
-        "_settings",
-        "_shield",
-        "_suppression",
-        "_timeline",
-        "_wrapping",
-    },
-    {"_conflicts"},
-    {"_version", "environment_variables"},
-)
-DEPTHS = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
+
+def named(path):
+    """A module's name within the package; a package's own is the folder's."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+PATHS = {named(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = [*PATHS]
+# From the top down, as docs/design.md has them.
+PACKAGES = [plain(row[0]) for row in tables(section(DESIGN, "## Packages"), "package")]
+TOP = ("__init__", "__main__", "_version", "environment_variables")
+LISTENERS = ("_commands.listener", "_pools.listener", "_cluster.listener")
 
 PRIVATE = re.compile(r"_[A-Za-z]\w*")
 LOOKUPS = {"delattr", "get", "getattr", "hasattr", "pop", "setattr"}
@@ -67,7 +40,7 @@ LOOKUPS = {"delattr", "get", "getattr", "hasattr", "pop", "setattr"}
 
 @cache
 def tree(module):
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"), f"{module}.py")
+    return ast.parse(PATHS[module].read_text(encoding="utf-8"), str(PATHS[module]))
 
 
 class _Types(ast.NodeTransformer):
@@ -82,11 +55,28 @@ def at_run_time(module):
     return _Types().visit(copy.deepcopy(tree(module)))
 
 
-def imports(tree):
-    """The modules of the package that are imported in a tree."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            yield from [node.module] if node.module else [alias.name for alias in node.names]
+def imports(module):
+    """The modules of the package that one imports, even if it is only for their types."""
+    path = PATHS[module]
+    base = path.relative_to(PACKAGE).parent.parts
+    for node in ast.walk(tree(module)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        dotted = (node.module or "").split(".") if node.module else []
+        if node.level:
+            dotted = [*base[: len(base) - node.level + 1], *dotted]
+        elif dotted[:1] == [otel_mongo_apm.__name__]:
+            dotted = dotted[1:]
+        else:
+            continue
+        for alias in node.names:
+            candidates = (".".join([*dotted, alias.name]), ".".join(dotted) or "__init__")
+            yield next(name for name in candidates if name in PATHS)
+
+
+def package(module):
+    """The package that a module is in; none of the few at the top."""
+    return module.partition(".")[0] if module not in TOP else None
 
 
 def places(module, nodes):
@@ -97,24 +87,50 @@ def in_all_modules(*exceptions):
     return pytest.mark.parametrize("module", [m for m in MODULES if m not in exceptions])
 
 
-def test_every_module_has_a_layer():
-    """Each module belongs to one layer."""
-    assert sorted(module for layer in LAYERS for module in layer) == MODULES
+def test_every_package_is_in_the_table():
+    """docs/design.md has each package; beside them are only a few modules at the top."""
+    assert sorted(PACKAGES) == sorted({package(module) for module in MODULES} - {None})
+    assert {module for module in MODULES if package(module) is None} == set(TOP)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_module_is_in_its_table(name):
+    """docs/design.md has a table of each package's modules, with all of them."""
+    listed = [plain(row[0]) for row in tables(section(DESIGN, f"### `{name}`"), "module")]
+    modules = [module.removeprefix(f"{name}.") for module in MODULES if package(module) == name]
+
+    assert sorted(listed) == sorted(module for module in modules if module != name)
 
 
 @in_all_modules()
 def test_imports_point_down(module):
-    """A module imports only from layers below its own; what only types need is free."""
-    upwards = {each for each in imports(at_run_time(module)) if DEPTHS[each] <= DEPTHS[module]}
+    """A package imports only from those below its own, not even types from one above."""
+    own = package(module)
+    below = PACKAGES[PACKAGES.index(own) + 1 :] if own else PACKAGES
+    allowed = {own, *below, None}
+    upwards = {each for each in imports(module) if package(each) not in allowed}
 
     assert upwards == set()
+
+
+def test_no_circles():
+    """No module imports itself by way of others, not even for types."""
+    TopologicalSorter({module: set(imports(module)) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_packages_are_their_docstring(name):
+    """A package's own module says what its subject is, and gives nothing else out."""
+    (docstring,) = tree(name).body
+
+    assert ast.get_docstring(tree(name)) == docstring.value.value.strip()
 
 
 @pytest.mark.parametrize(("one", "other"), [*combinations(LISTENERS, 2)])
 def test_listeners_do_not_import_each_other(one, other):
     """No listener knows another, not even its type."""
-    assert other not in imports(tree(one))
-    assert one not in imports(tree(other))
+    assert other not in imports(one)
+    assert one not in imports(other)
 
 
 def private_names(tree):
@@ -136,15 +152,15 @@ def private_names(tree):
                 ]
 
 
-@in_all_modules("_api_calls", "_compat")
+@in_all_modules(*(module for module in MODULES if package(module) == "_driver"))
 def test_private_names(module):
-    """Only `_compat`, and of operations `_api_calls`, touch what PyMongo keeps to itself."""
+    """Only `_driver` touches what PyMongo keeps to itself."""
     assert places(module, private_names(at_run_time(module))) == []
 
 
-@in_all_modules("_compat")
+@in_all_modules(*(module for module in MODULES if package(module) == "_driver"))
 def test_versions(module):
-    """Only `_compat` asks for PyMongo's version."""
+    """Only `_driver` asks for PyMongo's version."""
     asks = [
         node
         for node in ast.walk(tree(module))
@@ -159,6 +175,23 @@ def test_versions(module):
     assert places(module, asks) == []
 
 
+def test_private_names_of_the_sdk():
+    """At most one module, of `_otel`, touches what the OpenTelemetry SDK keeps to itself."""
+    found = {
+        module
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("opentelemetry.sdk")
+        and any(
+            map(PRIVATE.fullmatch, [*node.module.split("."), *(alias.name for alias in node.names)])
+        )
+    }
+
+    assert len(found) <= 1
+    assert {package(module) for module in found} <= {"_otel"}
+
+
 def docstrings(tree):
     for node in ast.walk(tree):
         match node:
@@ -167,9 +200,9 @@ def docstrings(tree):
                     yield node.body[0].value
 
 
-@in_all_modules("_semconv")
+@in_all_modules("_otel.semconv")
 def test_literal_names(module):
-    """Names of attributes and metrics are written in `_semconv` and nowhere else."""
+    """Names of attributes and metrics are written in `_otel.semconv` and nowhere else."""
     documentation = set(docstrings(tree(module)))
     literals = [
         node
@@ -199,7 +232,7 @@ def test_where_all_is_caught():
         if isinstance(node, ast.ExceptHandler) and catches_all(node)
     }
 
-    assert found == {"_shield"}
+    assert found == {"_otel.shield"}
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from contract import plain, section, tables
 from opentelemetry.metrics import Meter
 
 import otel_mongo_apm
-from otel_mongo_apm import Settings, _semconv, _settings
-from otel_mongo_apm._instruments import Instruments
+from otel_mongo_apm import Settings
+from otel_mongo_apm._metrics.instruments import Instruments
+from otel_mongo_apm._otel import semconv
+from otel_mongo_apm._settings import settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(otel_mongo_apm.__file__).parent
@@ -36,10 +38,10 @@ def unique(pairs):
 
 def own_names():
     """The names that are the package's own, by what `_semconv` says they are of."""
-    kinds = re.split(r"^# (\w+)\.$", inspect.getsource(_semconv), flags=re.MULTILINE)[1:]
+    kinds = re.split(r"^# (\w+)\.$", inspect.getsource(semconv), flags=re.MULTILINE)[1:]
     return {
         kind: {
-            getattr(_semconv, name) for name in re.findall(r"^([A-Z_]+): Final", body, re.MULTILINE)
+            getattr(semconv, name) for name in re.findall(r"^([A-Z_]+): Final", body, re.MULTILINE)
         }
         for kind, body in zip(kinds[::2], kinds[1::2], strict=True)
     }
@@ -49,7 +51,7 @@ def imported_names():
     """The names that come from the semantic conventions package."""
     return {
         getattr(import_module(node.module), alias.name)
-        for path in PACKAGE.glob("*.py")
+        for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("opentelemetry.sem")
         for alias in node.names
@@ -81,7 +83,7 @@ def test_names_of_our_own_are_documented():
     kinds = own_names()
     assert kinds.keys() == {"Values", "Attributes", "Spans", "Events", "Metrics"}
     assert set().union(*kinds.values()) - documented == set()
-    assert {_semconv.SCOPE_NAME, _semconv.SCHEMA_URL} <= documented
+    assert {semconv.SCOPE_NAME, semconv.SCHEMA_URL} <= documented
 
 
 def test_documented_names_are_in_use():
@@ -107,14 +109,14 @@ def test_events():
     described = {name for row in tables(text, "attribute", "type") for name in NAME.findall(row[0])}
 
     assert {plain(row[0]) for row in events} == own_names()["Events"]
-    elsewhere = {"server.address", "server.port", _semconv.POOL_NAME}
+    elsewhere = {"server.address", "server.port", semconv.POOL_NAME}
     assert {name for row in events for name in NAME.findall(row[1])} == described | elsewhere
 
 
 @pytest.mark.parametrize("values", ["SERVER_TYPES", "TOPOLOGY_TYPES"])
 def test_types(values):
     """The contract has every type of a server and of a topology."""
-    types = getattr(import_module("otel_mongo_apm._descriptions"), values).values()
+    types = getattr(import_module("otel_mongo_apm._cluster.descriptions"), values).values()
     rows = tables(section(TELEMETRY, "## Cluster events"), "attribute", "type", "value")
 
     assert set(types) in [set(re.findall(r"`([^`]+)`", row[2])) for row in rows]
@@ -123,7 +125,7 @@ def test_types(values):
 def test_sensitive_commands():
     """The contract has every command that never has a span."""
     rows = tables(section(TELEMETRY, "### Commands without a span"), "command", "span")
-    sensitive = import_module("otel_mongo_apm._attributes").SENSITIVE_COMMANDS
+    sensitive = import_module("otel_mongo_apm._driver.documents").SENSITIVE_COMMANDS
 
     assert set(re.findall(r"`(\w+)`", rows[0][0])) == sensitive
 
@@ -173,7 +175,7 @@ def test_settings():
 
     assert unique((plain(name), (default, accepts)) for name, default, accepts, _ in rows) == {
         name: (written(name, defaults.get(name, False)), kind.accepted)
-        for name, kind in _settings.KINDS.items()
+        for name, kind in settings.KINDS.items()
     }
 
 
@@ -185,7 +187,7 @@ def test_variables():
         (plain(name), (plain(variable), plain(flag))) for name, variable, flag in rows
     ) == {
         name: (variable, "--" + variable.removeprefix("OTEL_PYTHON_").lower())
-        for name, variable in _settings.VARIABLES.items()
+        for name, variable in settings.VARIABLES.items()
     }
 
 

@@ -10,9 +10,10 @@ import pytest
 
 import otel_mongo_apm
 
+PACKAGE = Path(otel_mongo_apm.__file__).parent
 MODULES = [
-    path.stem
-    for path in sorted(Path(otel_mongo_apm.__file__).parent.glob("*.py"))
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
 

@@ -29,8 +29,12 @@ from scripted_server import found, more, refused
 from versions import needs_async
 
 import otel_mongo_apm
-from otel_mongo_apm import MongoInstrumentor, _shield
-from otel_mongo_apm._client import CommandTelemetry  # Imports all modules that are watched.
+from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._otel import shield
+from otel_mongo_apm._setup.client import (
+    CommandTelemetry,  # Imports all modules that are watched.
+    client_telemetry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,7 +235,7 @@ def instrumented(
     """All clients, with everything on that can be."""
     # Else a client asks a server that it has lost no more often than twice a second.
     monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.01)
-    monkeypatch.setattr(_shield, "_silent_until", {})
+    monkeypatch.setattr(shield, "_silent_until", {})
     MongoInstrumentor().instrument(
         **telemetry.providers,
         logger_provider=LoggerProvider(),
@@ -318,7 +322,7 @@ def commands_of(client: Any) -> CommandTelemetry:
 
 def pools_of(client: pymongo.MongoClient) -> tuple[int, int, int]:
     """How many connections are idle and used, and how many callers wait; as we count them."""
-    (pool,) = commands_of(client).of.pools.values()
+    (pool,) = client_telemetry(commands_of(client)).pools.values()
     return len(pool.connections) - len(pool.used), len(pool.used), len(pool.pending)
 
 
@@ -363,7 +367,7 @@ def test_a_fault(instrumented, server, telemetry, faults, open_spans, caplog, ca
 
     assert faults.asked[point]
     heard = Counter(
-        record.getMessage() for record in caplog.records if record.name == _shield.__name__
+        record.getMessage() for record in caplog.records if record.name == shield.__name__
     )
     assert heard
     assert set(heard.values()) == {1}
@@ -380,7 +384,7 @@ def test_no_fault(instrumented, server, telemetry, faults, open_spans, caplog):
 
     made_before = {"get_logger", "get_tracer"}
     assert faults.asked.keys() <= {*POINTS, *OPERATION_POINTS, *made_before}
-    assert [record for record in caplog.records if record.name == _shield.__name__] == []
+    assert [record for record in caplog.records if record.name == shield.__name__] == []
     assert len(commands_of(client).in_flight) == 0
     assert open_spans.not_ended_once == []
 
@@ -396,7 +400,7 @@ async def test_a_fault_async(instrumented, server, faults, caplog, capfd, point)
         outcomes = [(await users.insert_one({"_id": 1})).inserted_id, await users.find().to_list()]
 
     assert outcomes == OUTCOMES[:2]
-    heard = [record for record in caplog.records if record.name == _shield.__name__]
+    heard = [record for record in caplog.records if record.name == shield.__name__]
     assert heard
     assert len({record.getMessage() for record in heard}) == len(heard)
     assert capfd.readouterr().err == ""

@@ -1,0 +1,65 @@
+"""The recent cluster events of one client."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from otel_mongo_apm._otel.addresses import Address, Attributes
+
+MAX_EVENTS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEvent:
+    """Something that happened in the cluster.
+
+    Args:
+        name: The name of the span event or log event.
+        time: When, in nanoseconds since the epoch.
+        attributes: What is told of it.
+        line: The same for people who read logs.
+        address: The server it happened to; none if it concerns the whole topology.
+        is_warning: Whether it means trouble.
+    """
+
+    name: str
+    time: int
+    attributes: Attributes
+    line: str
+    address: Address | None = None
+    is_warning: bool = False
+
+    def add_to(self, span: Span) -> None:
+        """Tell it in a span, at its own time."""
+        span.add_event(self.name, self.attributes, self.time)
+
+
+class Timeline:
+    """The last events, numbered. `latest` is the number of the newest, for a quick look."""
+
+    def __init__(self) -> None:
+        # Without a lock: to append and to copy are one operation each. If two threads add at
+        # once, `latest` may be one behind, and a span then tells an event of just before it.
+        self._events: deque[tuple[int, ClusterEvent]] = deque(maxlen=MAX_EVENTS)
+        self._numbers = count(1)
+        self.latest = 0
+
+    def add(self, event: ClusterEvent) -> None:
+        """Add an event that has happened."""
+        number = next(self._numbers)
+        self._events.append((number, event))
+        self.latest = number
+
+    def after(self, number: int) -> list[ClusterEvent]:
+        """The events after the one with a number, oldest first."""
+        return [event for each, event in list(self._events) if each > number]
+
+    def between(self, start: int, end: int) -> list[ClusterEvent]:
+        """The events from one time to another, in nanoseconds since the epoch."""
+        return [event for _, event in list(self._events) if start <= event.time <= end]

@@ -1,0 +1,226 @@
+"""Commands: one span and its measurements for each that the driver sends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import set_span_in_context
+from pymongo.monitoring import CommandListener
+
+from otel_mongo_apm._driver.documents import (
+    COLLECTION_FIELDS,
+    NO_FIELD,
+    TAILABLE,
+    collection_name,
+    opens_tail,
+    returned_rows,
+    waits_for_documents,
+)
+from otel_mongo_apm._driver.failures import command_failure, exception_in_hand, write_failure
+from otel_mongo_apm._otel.shield import shielded_listener
+from otel_mongo_apm._otel.suppression import is_suppressed
+
+from .cursors import OpenCursor, OpenCursors
+from .in_flight import Special, in_flight_command
+from .signatures import CommandSignatures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+
+    from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._metrics.instruments import Instruments
+    from otel_mongo_apm._settings.telemetry import Telemetry
+
+    from .connections import Connection, Connections
+    from .in_flight import InFlightCommand, InFlightCommands
+    from .spans import CommandSpans
+
+# Those that may open cursors that wait, go on with cursors, or close them. A find tells by itself.
+CURSOR_COMMANDS = frozenset({"aggregate", "getMore", "killCursors"})
+
+
+@shielded_listener
+class CommandTelemetry(CommandListener):
+    """Spans and measurements of one client's commands.
+
+    Args:
+        client: The client.
+        telemetry: What all clients share.
+        timeline: The client's cluster events.
+        in_flight: The client's commands that have started and not ended.
+        connections: Which connection a command goes out on.
+        spans: What starts and describes the spans.
+    """
+
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
+
+    def __init__(
+        self,
+        client: ClientReference,
+        telemetry: Telemetry,
+        timeline: Timeline,
+        in_flight: InFlightCommands,
+        connections: Connections,
+        spans: CommandSpans,
+    ) -> None:
+        self.client = client
+        self.spans = spans
+        self.in_flight = in_flight
+        self.telemetry = telemetry
+        self._instruments = telemetry.command_instruments
+        self._timeline = timeline
+        self._signatures = CommandSignatures(telemetry.settings, client)
+        self._cursors = OpenCursors()
+        self._connections = connections
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Start the command's span, or put that off if the server may let it wait."""
+        context = get_current()
+        if not self.telemetry.is_on or (context and is_suppressed(context)):
+            return
+        name, database, document = event.command_name, event.database_name, event.command
+        collection = document.get(COLLECTION_FIELDS.get(name, NO_FIELD))
+        if collection.__class__ is not str:
+            collection = collection_name(name, database, document)
+        address = event.connection_id
+        signature = self._signatures[name, database, collection, address]
+        connection = self._connections.of(name, (address, event.server_connection_id))
+        command = in_flight_command(event, signature, self._timeline.latest, connection)
+        if name in CURSOR_COMMANDS or TAILABLE in document:
+            self._look_closer(command, event, name, document)
+        try:
+            if command.special is None or command.special.put_off is None:
+                self.spans.start(command, event, context)
+        finally:  # It may have started, even if not all could be set on it.
+            if displaced := self.in_flight.add(command):
+                self._interrupt(displaced, None)
+
+    def _look_closer(
+        self,
+        command: InFlightCommand,
+        event: CommandStartedEvent,
+        name: str,
+        document: Mapping[str, Any],
+    ) -> None:
+        if name == "getMore":
+            special = command.special = command.special or Special()
+            special.cursor = cursor = self._cursors.of(document)
+            if waits_for_documents(name, document) or (cursor and cursor.is_tail):
+                special.put_off = event
+        elif name == "killCursors":
+            self._cursors.close(document.get("cursors", ()))
+        elif opens_tail(name, document):
+            command.special = command.special or Special()
+            command.special.opens_tail = True
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """End the command's span; as an error, too, if the reply reports one."""
+        command = self.in_flight.pop(event.request_id)
+        if command is None:
+            return
+        try:
+            reply = event.reply
+            if "cursor" in reply:
+                command.rows = returned_rows(reply)
+            if "writeErrors" in reply or "writeConcernError" in reply or "nErrors" in reply:
+                command.failure = write_failure(reply)
+            if command.special and (command.rows or command.failure):
+                self.spans.start_late(command, _seconds(event))
+            if command.rows is not None:
+                cursor_id = reply["cursor"].get("id")
+                if cursor_id or command.special:
+                    self._keep_cursor(command, cursor_id)
+            if self.spans.tell_each_success:
+                self.spans.succeed(command, event)
+            elif command.is_recording and (
+                command.rows is not None
+                or command.failure
+                or command.latest_event != self._timeline.latest
+            ):
+                self.spans.describe_end(command)
+            if self._instruments:
+                _measure(self._instruments, command, _seconds(event))
+        finally:
+            command.close()
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """End the command's span as an error."""
+        command = self.in_flight.pop(event.request_id)
+        if command is None:
+            return
+        try:
+            # PyMongo publishes a failure while it handles the exception.
+            failure = command_failure(event.failure, sys.exc_info()[1])
+            seconds = _seconds(event)
+            self.spans.start_late(command, seconds)
+            command.fail(failure, event.operation_id)
+            self.spans.fail(command, event)
+            if self._instruments:
+                _measure(self._instruments, command, seconds)
+        finally:
+            command.close()
+
+    def checked_in(self, connection: Connection) -> None:
+        """End what is still open on a connection that its thread or task has given back.
+
+        PyMongo publishes neither success nor failure of a command that was interrupted: by the
+        cancellation of its task, a KeyboardInterrupt, a GreenletExit.
+        """
+        if command := self.in_flight.pop_checked_in(connection):
+            self._interrupt(command, exception_in_hand())
+
+    def closed(self, connection: Connection) -> None:
+        """End what is still open on a connection that is closed, by whomever.
+
+        It may be another thread or task that closes it, if the one that sent the command is gone.
+        """
+        if command := self.in_flight.pop_closed(connection):
+            self._interrupt(command, exception_in_hand())
+
+    def _interrupt(self, command: InFlightCommand, error: BaseException | None) -> None:
+        seconds = time.monotonic() - command.began
+        try:
+            command.failure = command_failure({}, error)
+            self.spans.start_late(command, seconds)
+            if command.is_recording:
+                self.spans.describe_end(command)
+            if self._instruments:
+                _measure(self._instruments, command, seconds)
+        finally:
+            command.close()
+
+    def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:
+        """Keep the cursor that a command has opened, or forget one that has no more to give."""
+        special = command.special
+        if special and special.cursor:
+            if not cursor_id:
+                self._cursors.close([special.cursor.id])
+        elif cursor_id:
+            opened_by = command.span.get_span_context()
+            is_tail = special is not None and special.opens_tail
+            self._cursors.open(OpenCursor(cursor_id, opened_by, is_tail))
+
+
+def _measure(instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
+    attributes = command.signature.metric_attributes
+    if command.failure:
+        attributes = {**attributes, **command.failure.attributes}
+    # The span's context lets the SDK keep the span as an exemplar.
+    context = set_span_in_context(command.span) if command.is_recording else None
+    instruments.operation_duration.record(seconds, attributes, context)
+    if command.rows is not None:
+        instruments.returned_rows.record(command.rows, attributes, context)
+
+
+def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:
+    # A clock that was set back made PyMongo's durations negative until 4.18.
+    microseconds = event.duration_micros
+    return microseconds / 1_000_000 if microseconds > 0 else 0.0

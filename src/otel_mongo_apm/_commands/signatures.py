@@ -1,0 +1,121 @@
+"""How the conventions name a command's span and which attributes they give it from the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+    DB_QUERY_SUMMARY,
+)
+from opentelemetry.semconv.attributes.network_attributes import NETWORK_TRANSPORT
+from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
+
+from otel_mongo_apm._driver.documents import (
+    BATCH_FIELDS,
+    COLLECTION_FIELDS,
+    collection_in,
+    plain,
+    summary,
+)
+from otel_mongo_apm._metrics.names import refused_in_metrics
+from otel_mongo_apm._otel.addresses import ServerAttributes
+from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
+
+from .exclusions import gate
+
+if TYPE_CHECKING:
+    from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._otel.addresses import Address, Attributes
+    from otel_mongo_apm._settings.settings import Settings
+
+    from .exclusions import Gate
+
+    # Command, database, what the command names as a collection, and server.
+    Key = tuple[str, str, str | None, Address]
+
+MAX_SIGNATURES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSignature:
+    """What all commands of one name to one collection of one server have in common.
+
+    Args:
+        address: The server's.
+        collection: The collection's name, if they are sent to one.
+        span_name: The name of their spans.
+        attributes: What `start_span` is given, so that samplers see it. Shared; do not mutate.
+        metric_attributes: What measurements carry. Shared; do not mutate.
+        gate: Decides whether such a command has a span; all have one if there is none.
+        batch_field: The field that holds a batch of writes.
+        names_collection: Whether the command's own value is the name of a collection.
+    """
+
+    address: Address
+    collection: str | None
+    span_name: str
+    attributes: Attributes
+    metric_attributes: Attributes
+    gate: Gate | None
+    batch_field: str | None
+    names_collection: bool
+
+
+class CommandSignatures(dict["Key", CommandSignature]):
+    """The signatures of one client's commands, each built when it is first met."""
+
+    def __init__(self, settings: Settings, client: ClientReference) -> None:
+        super().__init__()
+        self._settings = settings
+        self._client = client
+        self._servers = ServerAttributes()
+
+    def __missing__(self, key: Key) -> CommandSignature:
+        if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
+            self.clear()
+        signature = self[key] = self._signature(*key)
+        return signature
+
+    def _signature(
+        self, command_name: str, database: str, named: str | None, address: Address
+    ) -> CommandSignature:
+        command_name, database = plain(command_name), plain(database)
+        collection = collection_in(database, named)
+        attributes: Attributes = {
+            **self._servers[address],
+            DB_NAMESPACE: database,
+            DB_OPERATION_NAME: command_name,
+        }
+        if collection is not None:
+            attributes[DB_COLLECTION_NAME] = collection
+        summarized = summary(command_name, database, collection)
+        is_mongodb = self._settings.span_convention == MONGODB
+        return CommandSignature(
+            address=address,
+            collection=collection,
+            span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
+            attributes=_as_drivers_have_them(attributes, summarized) if is_mongodb else attributes,
+            metric_attributes=self._metric_attributes(attributes),
+            gate=gate(self._settings, self._client, command_name, database, collection),
+            batch_field=BATCH_FIELDS.get(command_name),
+            names_collection=COLLECTION_FIELDS.get(command_name) == command_name,
+        )
+
+    def _metric_attributes(self, attributes: Attributes) -> Attributes:
+        if not self._settings.metrics:
+            return attributes
+        refused = refused_in_metrics(attributes)
+        if not refused:
+            return attributes
+        return {name: value for name, value in attributes.items() if name not in refused}
+
+
+def _as_drivers_have_them(attributes: Attributes, summarized: str) -> Attributes:
+    own = {**attributes, DB_COMMAND_NAME: attributes[DB_OPERATION_NAME]}
+    del own[DB_OPERATION_NAME]
+    transport = TCP if SERVER_PORT in own else UNIX
+    return {**own, DB_QUERY_SUMMARY: summarized, NETWORK_TRANSPORT: transport}

@@ -1,0 +1,166 @@
+"""The span of a command: how it starts, and what it says in the end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_OPERATION_BATCH_SIZE,
+    DB_QUERY_TEXT,
+)
+from opentelemetry.trace import Link, SpanKind, StatusCode
+
+from otel_mongo_apm._driver.documents import batch_size
+from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
+from otel_mongo_apm._otel.shield import shielded
+
+from .query_text import sanitizer
+from .raw_text import raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from opentelemetry.context import Context
+    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+
+    from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._otel.addresses import Attributes
+    from otel_mongo_apm._settings.settings import Settings
+    from otel_mongo_apm._settings.telemetry import Telemetry
+
+    from .in_flight import InFlightCommand, Retry, Special
+
+    QueryText = Callable[[Mapping[str, Any], bool], str]
+
+SECOND = 1_000_000_000
+
+# To look up a member of an Enum costs as much as two calls.
+_CLIENT, _ERROR = SpanKind.CLIENT, StatusCode.ERROR
+
+
+class CommandSpans:
+    """Starts and describes the spans of one client's commands; to end them is their owner's.
+
+    Args:
+        telemetry: What all clients share.
+        timeline: The client's cluster events.
+    """
+
+    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
+        settings = telemetry.settings
+        self.telemetry = telemetry
+        self.timeline = timeline
+        self._error_messages = settings.error_messages
+        self._query_text = _query_text(settings)
+        self._request_hook = settings.request_hook and shielded(settings.request_hook)
+        self._response_hook = settings.response_hook and shielded(settings.response_hook)
+        self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
+        # What most commands can go without, so that it is asked only once.
+        self.describe_each_start = bool(self._query_text or self._request_hook)
+        self.tell_each_success = bool(self._response_hook)
+
+    def start(
+        self,
+        command: InFlightCommand,
+        event: CommandStartedEvent,
+        context: Context | None,
+        start_time: int | None = None,
+        attributes: Attributes | None = None,
+    ) -> None:
+        """Start a command's span, if such a command has one.
+
+        Args:
+            command: What it is to be the span of.
+            event: How PyMongo told of its start.
+            context: What it is a part of; the current one if there is none.
+            start_time: In nanoseconds since the epoch; now if there is none.
+            attributes: What is known from the start; what its signature has if there are none.
+        """
+        signature, special = command.signature, command.special
+        if signature.gate and not signature.gate(event):
+            return
+        attributes = attributes or signature.attributes
+        links: tuple[Link, ...] = ()
+        if special:
+            attributes, links = _with_retry(attributes, special.retry), tuple(_links(special))
+        command.span = span = self.telemetry.tracer.start_span(
+            signature.span_name, context, _CLIENT, attributes, links, start_time
+        )
+        if span.is_recording():
+            command.is_recording = True
+            if self.describe_each_start or signature.batch_field:
+                self._describe_start(command, event)
+
+    def start_late(self, command: InFlightCommand, seconds: float) -> None:
+        """Start a span whose start was put off, as long ago as the command took."""
+        if command.special and (event := command.special.put_off):
+            self.start(command, event, None, time.time_ns() - round(seconds * SECOND))
+
+    def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
+        """Describe how a command ended that the server calls a success."""
+        if command.is_recording:
+            self.describe_end(command)
+            if self._response_hook:
+                self._response_hook(command.span, event)
+
+    def fail(self, command: InFlightCommand, event: CommandFailedEvent) -> None:
+        """Describe how a command ended that failed."""
+        if command.is_recording:
+            self.describe_end(command)
+            if self._failed_hook:
+                self._failed_hook(command.span, event)
+
+    def describe_end(self, command: InFlightCommand) -> None:
+        """Set what is known of a command once it has ended; on a span that is recording."""
+        span, failure = command.span, command.failure
+        if command.rows is not None:
+            span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
+        if failure:
+            # One by one: to set both at once costs the SDK a third more.
+            for name, value in failure.attributes.items():
+                span.set_attribute(name, value)
+            description = failure.message if self._error_messages else failure.name
+            span.set_status(_ERROR, description)
+        if self.timeline.latest != command.latest_event:
+            self._tell_events(command)
+
+    def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
+        """Set what costs too much to be set on a span that nobody sees."""
+        signature, span = command.signature, command.span
+        if signature.batch_field:
+            size = batch_size(event.command, signature.batch_field)
+            if size is not None and size != 1:
+                span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
+        if self._query_text:
+            text = self._query_text(event.command, signature.names_collection)
+            span.set_attribute(DB_QUERY_TEXT, text)
+        if self._request_hook:
+            self._request_hook(span, event)
+
+    def _tell_events(self, command: InFlightCommand) -> None:
+        if self.telemetry.events_in_spans:
+            for event in self.timeline.after(command.latest_event):
+                if event.address == command.signature.address:
+                    event.add_to(command.span)
+
+
+def _with_retry(attributes: Attributes, retry: Retry | None) -> Attributes:
+    return {**attributes, RETRY_COUNT: retry.number} if retry else attributes
+
+
+def _links(special: Special) -> Iterator[Link]:
+    """To the attempt that failed, and to the command that opened the cursor."""
+    for cause in (special.retry, special.cursor):
+        if cause and cause.span_context.is_valid:
+            yield Link(cause.span_context)
+
+
+def _query_text(settings: Settings) -> QueryText | None:
+    """What makes ``db.query.text`` of a command; nothing if it is off."""
+    length = settings.query_text_max_length
+    if settings.query_text == "raw":
+        return lambda command, _: raw(command, length)
+    if settings.query_text == "sanitized":
+        return sanitizer(length, mask_keys=settings.query_text_keys == "masked")
+    return None

@@ -1,0 +1,62 @@
+"""PyMongo's classes: clients, topologies and sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+
+from .private_names import NO_WAITS, class_named, packages, takes, warn_of_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def client_classes() -> Iterator[type[Any]]:
+    """Yield each class that connects; Motor's clients have a `MongoClient` inside."""
+    yield pymongo.MongoClient
+    if pymongo.version_tuple >= (4, 11):  # Before that it was a beta that blocked its event loop.
+        yield pymongo.AsyncMongoClient
+
+
+def driver_client(client: Any) -> Any:
+    """PyMongo's own client: itself, or what one of Motor's has inside.
+
+    Raises:
+        TypeError: It is no client.
+    """
+    own = vars(client).get("delegate", client) if hasattr(client, "__dict__") else client
+    if not isinstance(own, tuple(client_classes())):
+        message = f"Not a client of PyMongo or Motor: {type(client).__name__}."
+        raise TypeError(message)
+    return own
+
+
+def topology_classes() -> Iterator[tuple[type[Any], bool]]:
+    """Yield each class that selects servers, and whether it is an asynchronous one."""
+    for package, is_async in packages().items():
+        cls = class_named(f"{package}.topology", "Topology")
+        if cls is None or not takes(getattr(cls, "select_server", None), "selector", "operation"):
+            warn_of_loss("Topology.select_server(selector, operation)", NO_WAITS)
+        elif not hasattr(cls, "description"):
+            warn_of_loss("Topology.description", NO_WAITS)
+        else:
+            yield cls, is_async
+
+
+def session_classes() -> Iterator[tuple[type[Any], bool]]:
+    """Yield each class of sessions, and whether it is an asynchronous one."""
+    for package, is_async in packages().items():
+        name = "AsyncClientSession" if is_async else "ClientSession"
+        if cls := class_named(f"{package}.client_session", name):
+            yield cls, is_async
+
+
+def motor_session_class() -> type[Any] | None:
+    """Motor's class of sessions, if Motor is installed; it has a `with_transaction` of its own."""
+    return class_named("motor.core", "AgnosticClientSession")
+
+
+def driver_session(session: Any) -> Any:
+    """PyMongo's own session: itself, or what one of Motor's has inside."""
+    return vars(session).get("delegate", session)

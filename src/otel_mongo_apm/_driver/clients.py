@@ -1,0 +1,116 @@
+"""What a client is asked for, much of it in private."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+
+from .heartbeats import operation_cancelled
+from .private_names import is_there, warn_of_loss
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from bson.objectid import ObjectId
+    from pymongo.topology_description import TopologyDescription
+
+# Where PyMongo makes the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
+_ENCRYPTION_MODULES = (
+    "pymongo.encryption",
+    "pymongo.synchronous.encryption",
+    "pymongo.asynchronous.encryption",
+)
+
+
+def is_made_by_encryption() -> bool:
+    """Whether it is PyMongo's client-side encryption that is making a client right now."""
+    return _maker() in _ENCRYPTION_MODULES
+
+
+def is_made_by_driver() -> bool:
+    """Whether it is PyMongo itself that is making a client right now."""
+    return _maker() is not None
+
+
+def _maker() -> str | None:
+    """The module of PyMongo's that is making a client; none if none is."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
+    while frame:
+        module = frame.f_globals.get("__name__")
+        if isinstance(module, str) and module.startswith("pymongo."):
+            return module
+        frame = frame.f_back
+    return None
+
+
+def is_traced_natively(client: Any) -> bool:
+    """Whether a client makes spans by itself, as those of a PyMongo to come can."""
+    if client is None or topology_of(client) is None:
+        return False
+    tracing = getattr(client.options, "tracing", None)
+    return isinstance(tracing, Mapping) and bool(tracing.get("enabled"))
+
+
+def has_servers(client: Any) -> bool:
+    """Whether a client has begun to connect."""
+    topology = topology_of(client)
+    if topology is not None and not hasattr(topology, "_servers"):
+        warn_of_loss("Topology._servers", "it is not known whether a client has connected already")
+    return bool(getattr(topology, "_servers", None))
+
+
+# A client is never asked for what it may not have: it answers with a database, and while it is
+# being made not even that. So its private parts are looked up where they would be.
+
+
+def check(client: Any) -> None:
+    """Warn of what a client, now that it is made, lacks that will be looked for."""
+    modules = (
+        _ENCRYPTION_MODULES[1:] if pymongo.version_tuple >= (4, 9) else _ENCRYPTION_MODULES[:1]
+    )
+    if not all(map(is_there, modules)):
+        warn_of_loss(", ".join(modules), "clients that encryption makes are instrumented, too")
+    if operation_cancelled() is None:
+        warn_of_loss("_OperationCancelled", "heartbeats that are cancelled are told as failed")
+    if "_topology" not in vars(client):
+        warn_of_loss("client._topology", "clusters are not told of")
+        return
+    topology = topology_of(client)
+    if topology is None:  # Its SRV record was not looked up yet.
+        return
+    if not hasattr(topology, "_topology_id"):
+        warn_of_loss("Topology._topology_id", "topologies are told of without their IDs")
+    if not hasattr(topology, "_closed"):
+        warn_of_loss("Topology._closed", "clients that were closed may still be counted")
+
+
+def topology_description(client: Any) -> TopologyDescription | None:
+    """A client's live description; none before it has one."""
+    if topology_of(client) is None:  # It is being made, or its SRV record was not looked up yet.
+        return None
+    description: TopologyDescription = client.topology_description
+    return description
+
+
+def topology_id(client: Any) -> ObjectId | None:
+    """The ID by which PyMongo's own events and logs call a client's topology."""
+    return getattr(topology_of(client), "_topology_id", None)
+
+
+def is_closed(client: Any) -> bool:
+    """Whether a client was closed."""
+    return bool(getattr(topology_of(client), "_closed", False))
+
+
+def topology_of(client: Any) -> Any:
+    """What a client knows its servers by; none while it is being made."""
+    return vars(client).get("_topology")
+
+
+def app_name(client: Any) -> str | None:
+    """What a client calls its application to the server; none before it is made."""
+    name = None if topology_of(client) is None else client.options.pool_options.appname
+    return str(name) if name else None

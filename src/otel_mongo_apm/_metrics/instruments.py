@@ -1,0 +1,241 @@
+"""Every metric instrument of one meter."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING
+
+from opentelemetry.semconv.metrics.db_metrics import DB_CLIENT_OPERATION_DURATION
+
+from otel_mongo_apm._otel.semconv import (
+    DB_CLIENT_CONNECTION_COUNT,
+    DB_CLIENT_CONNECTION_CREATE_TIME,
+    DB_CLIENT_CONNECTION_IDLE_MIN,
+    DB_CLIENT_CONNECTION_MAX,
+    DB_CLIENT_CONNECTION_PENDING_REQUESTS,
+    DB_CLIENT_CONNECTION_TIMEOUTS,
+    DB_CLIENT_CONNECTION_USE_TIME,
+    DB_CLIENT_CONNECTION_WAIT_TIME,
+    DB_CLIENT_RESPONSE_RETURNED_ROWS,
+    MONGODB_CLIENT_CHECKOUT_FAILURES,
+    MONGODB_CLIENT_CONNECTION_CLOSES,
+    MONGODB_CLIENT_HEARTBEAT_DURATION,
+    MONGODB_CLIENT_INSTANCES,
+    MONGODB_CLIENT_POOL_CLEARS,
+    MONGODB_CLIENT_SERVER_RTT,
+    MONGODB_CLIENT_SERVER_STATUS,
+    MONGODB_CLIENT_TOPOLOGY_DESCRIPTION_CHANGES,
+    MONGODB_CLIENT_TOPOLOGY_OUTAGE_DURATION,
+    MONGODB_CLIENT_TOPOLOGY_PRIMARY_CHANGES,
+    MONGODB_CLIENT_TOPOLOGY_READABLE,
+    MONGODB_CLIENT_TOPOLOGY_SERVERS,
+    MONGODB_CLIENT_TOPOLOGY_STATUS,
+    MONGODB_CLIENT_TOPOLOGY_WRITABLE,
+)
+from otel_mongo_apm._otel.shield import quietly_shielded
+
+from . import observations
+from .observed import Observed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from opentelemetry.metrics import (
+        CallbackOptions,
+        Counter,
+        Histogram,
+        Meter,
+        MeterProvider,
+        Observation,
+    )
+
+# The buckets that the conventions advise, in seconds and in rows; and ours, in seconds.
+DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+ROWS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+HEARTBEAT_BUCKETS = (*DURATION_BUCKETS, 30)
+OUTAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120)
+
+
+class Instruments:
+    """The instruments of one meter, and what those of them observe that are asked for a state.
+
+    Source: ``db.client.*`` of OpenTelemetry's semantic conventions 1.44; ``mongodb.*`` is ours.
+
+    Args:
+        meter: Makes them.
+        provider: The meter's provider, to be kept for as long as they are there.
+    """
+
+    def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
+        self._meter = meter
+        self.provider = provider
+        self.observed = Observed()
+        self._make_command_instruments()
+        self._make_pool_instruments()
+        self._make_cluster_instruments()
+
+    def _make_command_instruments(self) -> None:
+        self.operation_duration = self._histogram(
+            DB_CLIENT_OPERATION_DURATION,
+            "s",
+            "How long commands take, from sending them to having their replies.",
+        )
+        self.returned_rows = self._histogram(
+            DB_CLIENT_RESPONSE_RETURNED_ROWS,
+            "{row}",
+            "How many documents a reply brings.",
+            ROWS_BUCKETS,
+        )
+
+    def _make_pool_instruments(self) -> None:
+        self._observe(
+            DB_CLIENT_CONNECTION_COUNT,
+            "{connection}",
+            "The connections that are open, idle and used.",
+            observations.connection_counts,
+        )
+        self._observe(
+            DB_CLIENT_CONNECTION_MAX,
+            "{connection}",
+            "How many connections a pool may have.",
+            observations.connection_maxima,
+        )
+        self._observe(
+            DB_CLIENT_CONNECTION_IDLE_MIN,
+            "{connection}",
+            "How many connections a pool keeps.",
+            observations.connection_minima,
+        )
+        self._observe(
+            DB_CLIENT_CONNECTION_PENDING_REQUESTS,
+            "{request}",
+            "How many callers wait for a connection.",
+            observations.pending_requests,
+        )
+        self.connection_timeouts = self._counter(
+            DB_CLIENT_CONNECTION_TIMEOUTS,
+            "{timeout}",
+            "How many callers waited for a connection too long.",
+        )
+        self.connection_create_time = self._histogram(
+            DB_CLIENT_CONNECTION_CREATE_TIME, "s", "How long it takes to open a connection."
+        )
+        self.connection_wait_time = self._histogram(
+            DB_CLIENT_CONNECTION_WAIT_TIME, "s", "How long callers wait for a connection."
+        )
+        self.connection_use_time = self._histogram(
+            DB_CLIENT_CONNECTION_USE_TIME, "s", "How long a connection is checked out."
+        )
+        self.pool_clears = self._counter(
+            MONGODB_CLIENT_POOL_CLEARS, "{clear}", "How often a pool was cleared."
+        )
+        self.connection_closes = self._counter(
+            MONGODB_CLIENT_CONNECTION_CLOSES, "{connection}", "Connections closed, and why."
+        )
+        self.check_out_failures = self._counter(
+            MONGODB_CLIENT_CHECKOUT_FAILURES,
+            "{failure}",
+            "How many callers got no connection, and why.",
+        )
+
+    def _make_cluster_instruments(self) -> None:
+        gauge = self._meter.create_observable_gauge
+        self._observe(
+            MONGODB_CLIENT_SERVER_STATUS,
+            "1",
+            "1 for the type that a server has, 0 for those it had.",
+            observations.server_status,
+        )
+        self._observe(
+            MONGODB_CLIENT_SERVER_RTT,
+            "s",
+            "The moving average of a server's round-trip time.",
+            observations.round_trip_times,
+            gauge,
+        )
+        self.heartbeat_duration = self._histogram(
+            MONGODB_CLIENT_HEARTBEAT_DURATION,
+            "s",
+            "How long checks of servers take; one that is awaited lasts until there is news.",
+            HEARTBEAT_BUCKETS,
+        )
+        self._observe(
+            MONGODB_CLIENT_TOPOLOGY_STATUS,
+            "1",
+            "1 for the type that a topology has.",
+            observations.topology_status,
+        )
+        self._observe(
+            MONGODB_CLIENT_TOPOLOGY_SERVERS,
+            "{server}",
+            "How many servers there are of each type.",
+            observations.server_counts,
+            gauge,
+        )
+        self._observe(
+            MONGODB_CLIENT_TOPOLOGY_WRITABLE,
+            "1",
+            "Whether there is a server to write to.",
+            observations.writable,
+            gauge,
+        )
+        self._observe(
+            MONGODB_CLIENT_TOPOLOGY_READABLE,
+            "1",
+            "Whether there is a server to read from.",
+            observations.readable,
+            gauge,
+        )
+        self.description_changes = self._counter(
+            MONGODB_CLIENT_TOPOLOGY_DESCRIPTION_CHANGES,
+            "{change}",
+            "How often a topology became another.",
+        )
+        self.primary_changes = self._counter(
+            MONGODB_CLIENT_TOPOLOGY_PRIMARY_CHANGES,
+            "{change}",
+            "How often a replica set's primary became another.",
+        )
+        self.outage_duration = self._histogram(
+            MONGODB_CLIENT_TOPOLOGY_OUTAGE_DURATION,
+            "s",
+            "How long there was no server to write to.",
+            OUTAGE_BUCKETS,
+        )
+        self._observe(
+            MONGODB_CLIENT_INSTANCES,
+            "{instance}",
+            "How many clients there are.",
+            observations.instances,
+        )
+
+    def _histogram(
+        self, name: str, unit: str, description: str, buckets: Sequence[float] = DURATION_BUCKETS
+    ) -> Histogram:
+        return self._meter.create_histogram(
+            name, unit, description, explicit_bucket_boundaries_advisory=buckets
+        )
+
+    def _counter(self, name: str, unit: str, description: str) -> Counter:
+        return self._meter.create_counter(name, unit, description)
+
+    def _observe(
+        self,
+        name: str,
+        unit: str,
+        description: str,
+        observe: Callable[[Observed], Iterable[Observation]],
+        create: Callable[..., object] | None = None,
+    ) -> None:
+        """Make an instrument that is asked; a sum that goes up and down unless a gauge is."""
+
+        @quietly_shielded
+        @wraps(observe)
+        def observations(_: CallbackOptions) -> Iterable[Observation]:
+            return list(observe(self.observed))
+
+        def callback(options: CallbackOptions) -> Iterable[Observation]:
+            return observations(options) or ()
+
+        create = create or self._meter.create_observable_up_down_counter
+        create(name, [callback], unit=unit, description=description)

@@ -1,0 +1,189 @@
+"""PyMongo's functions that calls of its API go through, wrapped: each call is an operation."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import get_current_span
+
+from otel_mongo_apm._commands.exclusions import is_excluded
+from otel_mongo_apm._driver.api_calls import bound_session
+from otel_mongo_apm._driver.background import is_background
+from otel_mongo_apm._driver.call_stack import calling_frame
+from otel_mongo_apm._driver.entry_points import found_entry_points
+from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
+from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
+from otel_mongo_apm._otel.shield import quietly_shielded
+
+from .in_progress import enter, is_part_of_operation, leave
+from .operation import Operation
+from .traced_clients import traced
+from .transactions import end_lost, operation_ended, transaction_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType, TracebackType
+
+    from opentelemetry.context import Context
+
+    from otel_mongo_apm._driver.api_calls import ApiCall
+    from otel_mongo_apm._driver.entry_points import FoundEntryPoint
+    from otel_mongo_apm._driver.wrapping import Undo
+
+    IsInForce = Callable[[], bool]
+
+
+class _Running:
+    """A call that is being made: an operation, from its beginning to its end, or a part of one."""
+
+    __slots__ = ("operation",)
+
+    def __init__(self) -> None:
+        self.operation: Operation | None = None
+
+    @quietly_shielded
+    def begin(
+        self,
+        found: FoundEntryPoint,
+        owner: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: FrameType,
+    ) -> None:
+        """Begin an operation, if this call is one: not a part of another, nor nobody's business."""
+        client = found.client(owner)
+        telemetry = traced(client)
+        if telemetry is None or is_part_of_operation(telemetry.timeline, _caller_of(frame)):
+            return
+        end_lost()
+        call = found.call(owner, args, kwargs)
+        call.session = call.session or bound_session(client)
+        settings = telemetry.telemetry.settings
+        if is_excluded(settings, call.name, call.database, call.collection):
+            return
+        parent = _parent(call)
+        if settings.require_parent and not get_current_span(parent).get_span_context().is_valid:
+            return
+        # Kept before it is in progress: an interrupt may come between any two steps.
+        self.operation = Operation(call, telemetry.telemetry, telemetry.timeline, parent)
+        # What gives a connection returns long before the operation, which its caller goes on with.
+        enter(self.operation, _caller_of(frame) if found.gives_connection else frame)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, in whatever context: an abandoned coroutine is closed in somebody else's."""
+        if self.operation:
+            leave(self.operation)
+            self._tell(self.operation, error)
+
+    @quietly_shielded
+    def _tell(self, operation: Operation, error: BaseException | None) -> None:
+        call = operation.call
+        operation.end(error)
+        if call.session:
+            operation_ended(call.session, call.name, error)
+
+
+class _Connection:
+    """What gives a connection, with which an operation is made that ends with it."""
+
+    def __init__(self, given: Any, running: _Running) -> None:
+        self._given = given
+        self._running = running
+
+    def __enter__(self) -> Any:
+        try:
+            return self._given.__enter__()
+        except BaseException as error:
+            self._running.end(error)
+            raise
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> Any:
+        try:
+            return self._given.__exit__(cls, error, tb)
+        finally:
+            self._running.end(error)
+
+    async def __aenter__(self) -> Any:
+        try:
+            return await self._given.__aenter__()
+        except BaseException as error:
+            self._running.end(error)
+            raise
+
+    async def __aexit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> Any:
+        try:
+            return await self._given.__aexit__(cls, error, tb)
+        finally:
+            self._running.end(error)
+
+
+def _caller_of(frame: FrameType) -> FrameType:
+    return frame.f_back or frame
+
+
+def _parent(call: ApiCall) -> Context:
+    if call.session and (context := transaction_context(call.session, call.name)):
+        return context
+    # Cursors that nobody has closed are killed in the background, in the context of a stranger.
+    return NOBODYS_CONTEXT if is_background() else get_current()
+
+
+def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
+    def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not is_in_force():
+                return original(self, *args, **kwargs)
+            running = _Running()
+            try:
+                running.begin(found, self, args, kwargs, calling_frame())
+                result = original(self, *args, **kwargs)
+                if found.gives_connection and running.operation:
+                    return _Connection(result, running)
+                running.end()
+            except BaseException as error:
+                running.end(error)
+                raise
+            return result
+
+        return call
+
+    return wrap
+
+
+def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
+    def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not is_in_force():
+                return await original(self, *args, **kwargs)
+            running = _Running()
+            try:
+                running.begin(found, self, args, kwargs, calling_frame())
+                result = await original(self, *args, **kwargs)
+                if found.gives_connection and running.operation:
+                    return _Connection(result, running)
+                running.end()
+            except BaseException as error:
+                running.end(error)
+                raise
+            return result
+
+        return call
+
+    return wrap
+
+
+def _wrap_all() -> Iterator[Undo]:
+    for found in found_entry_points():
+        wrapper = _async_wrapper(found) if found.is_async else _wrapper(found)
+        yield replace_method(found.cls, found.name, wrapper)
+
+
+wrap_calls = Wrapping(_wrap_all).begin

@@ -1,0 +1,136 @@
+"""Operation spans: one for each call of the driver's API, over all that it takes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+    DB_SYSTEM_NAME,
+)
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+
+from otel_mongo_apm._driver.documents import plain, summary
+from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._otel.exceptions import exception_attributes
+from otel_mongo_apm._otel.semconv import DB_MONGODB_CURSOR_ID, DB_OPERATION_SUMMARY, MONGODB
+
+if TYPE_CHECKING:
+    from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._driver.api_calls import ApiCall
+    from otel_mongo_apm._otel.addresses import Attributes
+    from otel_mongo_apm._settings.telemetry import Telemetry
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """A call of the API that is being made.
+
+    Its span starts when there is something to tell inside of it, as of the time when the call
+    began: that of a getMore for which nothing comes, or of a command that is excluded, never.
+
+    Args:
+        call: The call.
+        telemetry: What all clients share.
+        timeline: The client's cluster events.
+        parent: The context that it is called in.
+        span: Its span, once it has started.
+        began: When, in nanoseconds since the epoch.
+        latest_event: The number of the cluster event before it.
+        is_over: Whether it has ended.
+        caller: The number of the thread or task that makes the call.
+        frame: The `id` of a frame that runs for as long as the call does.
+        outer: The operation of the same thread or task that this one interrupts.
+    """
+
+    call: ApiCall
+    telemetry: Telemetry
+    timeline: Timeline
+    parent: Context = field(default_factory=get_current)
+    span: Span | None = None
+    began: int = field(default_factory=time.time_ns)
+    latest_event: int = 0
+    is_over: bool = False
+    caller: int = 0
+    frame: int = 0
+    outer: Operation | None = None
+
+    def __post_init__(self) -> None:
+        self.latest_event = self.timeline.latest
+
+    @property
+    def context(self) -> Context:
+        """The context of what happens inside of it."""
+        return set_span_in_context(self.span or self._start(), self.parent)
+
+    def sends(self, database: str, collection: str | None) -> None:
+        """Learn from a command where it goes, if that was not known before."""
+        if self.call.database is not None:
+            return
+        self.call.database, self.call.collection = plain(database), collection
+        if self.span:
+            attributes = self._attributes()
+            self.span.update_name(str(attributes[DB_OPERATION_SUMMARY]))
+            self.span.set_attributes(attributes)
+
+    def has_cursor(self, cursor_id: int) -> None:
+        """Tell the cursor that it opened or went on with."""
+        if self.span:
+            self.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)
+
+    def end(self, error: BaseException | None) -> None:
+        """Tell how the call ended; of one that fails there is always a span."""
+        # An interrupt may come while it ends; then it is ended again, as the error that this is.
+        is_first, self.is_over = not self.is_over, True
+        span = self.span or (self._start() if is_first and error is not None else None)
+        if span is None:
+            return
+        end = time.time_ns()
+        try:
+            if span.is_recording():
+                self._describe(span, end, error)
+        finally:
+            self.span = None
+            span.end(end)
+
+    def _start(self) -> Span:
+        attributes = self._attributes()
+        self.span = self.telemetry.tracer.start_span(
+            str(attributes[DB_OPERATION_SUMMARY]),
+            context=self.parent,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            start_time=self.began,
+        )
+        return self.span
+
+    def _attributes(self) -> Attributes:
+        call = self.call
+        attributes: Attributes = {DB_SYSTEM_NAME: MONGODB, DB_OPERATION_NAME: call.name}
+        if call.database is None:
+            return attributes | {DB_OPERATION_SUMMARY: call.name}
+        attributes[DB_NAMESPACE] = call.database
+        if call.collection is not None:
+            attributes[DB_COLLECTION_NAME] = call.collection
+        return attributes | {
+            DB_OPERATION_SUMMARY: summary(call.name, call.database, call.collection)
+        }
+
+    def _describe(self, span: Span, end: int, error: BaseException | None) -> None:
+        if error is not None:
+            describe_exception(span, error, with_message=self.telemetry.settings.error_messages)
+        if self.telemetry.events_in_spans and self.timeline.latest != self.latest_event:
+            for event in self.timeline.between(self.began, end):
+                event.add_to(span)
+
+
+def describe_exception(span: Span, error: BaseException, *, with_message: bool) -> None:
+    """Tell in a span that something failed, and of what."""
+    failure = exception_failure(error)
+    span.set_attributes(exception_attributes(error, None if with_message else failure.name))
+    span.set_status(StatusCode.ERROR, failure.message if with_message else failure.name)

@@ -1,0 +1,126 @@
+"""What is called from PyMongo, from the SDK or for users must not raise into any of them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from contextlib import suppress
+from functools import partial, wraps
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from .exceptions import stacktrace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_logger = logging.getLogger(__name__)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+Listener = TypeVar("Listener", bound=type[Any])
+
+MINUTE = 60.0
+
+# Until when, by the monotonic clock, no more is said of a function that fails.
+_silent_until: dict[str, float] = {}
+_deciding = Lock()
+
+
+def shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
+    """Wrap a function so that what it raises is logged, each time."""
+    return _shielded(function, lambda: True)
+
+
+def quietly_shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
+    """Wrap a function so that what it raises is logged, at most once a minute."""
+    return _shielded(function, partial(_breaks_silence, function.__qualname__))
+
+
+def shielded_listener(listener: Listener) -> Listener:
+    """Shield quietly what PyMongo calls, which would print whatever is raised at every event."""
+    for name, method in list(vars(listener).items()):
+        if inspect.isfunction(method) and not name.startswith("_"):
+            setattr(listener, name, _shielded_method(method))
+    listener.__repr__ = _short_repr  # type: ignore[assignment]
+    return listener
+
+
+def _short_repr(listener: object) -> str:
+    # PyMongo's clients show their listeners.
+    return f"<otel_mongo_apm {type(listener).__name__}>"
+
+
+def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    is_heard = partial(_breaks_silence, method.__qualname__)
+
+    # Of two parameters, as the methods of a listener: to take any would cost them much more.
+    @wraps(method)
+    def call(listener: Any, event: Any) -> None:
+        try:
+            method(listener, event)
+        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+            failure = error
+        else:
+            return
+        try:
+            if is_heard():
+                _tell(method, failure)
+        finally:
+            del failure  # Its traceback has this frame, which must not have it.
+
+    return call
+
+
+def _shielded(
+    function: Callable[Parameters, Result], is_heard: Callable[[], bool]
+) -> Callable[Parameters, Result | None]:
+    @wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+            failure = error
+        try:
+            if is_heard():
+                _tell(function, failure)
+        finally:
+            del failure  # Its traceback has this frame, which must not have it.
+        return None
+
+    return call
+
+
+def _tell(function: Callable[..., Any], failure: Exception) -> None:
+    """Log a failure by its class and by where it happened.
+
+    The record has neither the exception nor its message: the frames hold the application's
+    documents, and the message may quote them.
+    """
+    # What PyMongo or the application is handling meanwhile is not ours.
+    trace = stacktrace(failure, with_messages=False, without=sys.exc_info()[1])
+    with suppress(Exception):  # A handler or a filter of the application's may raise.
+        _logger.error("%s failed.\n%s", _name(function), trace.rstrip())
+
+
+def _name(function: Callable[..., Any]) -> str:
+    # The text of a function may hold what it was made of, as that of a partial one does.
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _breaks_silence(name: str) -> bool:
+    # Nobody waits for the lock: who finds it taken has nothing new to say, and the child of a
+    # fork may have inherited it from a thread that will never release it.
+    if not _deciding.acquire(blocking=False):
+        return False
+    try:
+        now = monotonic()
+        is_silent = now < _silent_until.get(name, now)
+        if not is_silent:
+            _silent_until[name] = now + MINUTE
+        return not is_silent
+    finally:
+        _deciding.release()

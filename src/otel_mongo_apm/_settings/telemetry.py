@@ -1,0 +1,48 @@
+"""What the clients of one `instrument()` share: settings, tracer, instruments, and a switch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.trace import NoOpTracer, Tracer
+
+from otel_mongo_apm._metrics.providers import instruments
+from otel_mongo_apm._otel.semconv import MONGODB, SCHEMA_URL, SCOPE_NAME
+from otel_mongo_apm._version import __version__
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+
+class Telemetry:
+    """Everything that is resolved once, before the first client.
+
+    The instruments are those of the settings' groups of metrics; none of a group that is off.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tracer: Tracer = trace.get_tracer(
+            SCOPE_NAME, __version__, settings.tracer_provider, SCHEMA_URL
+        )
+        self.command_instruments = (
+            instruments(settings.meter_provider) if settings.metrics else None
+        )
+        self.pool_instruments = self.command_instruments if settings.pool_metrics else None
+        self.topology_instruments = self.command_instruments if settings.topology_metrics else None
+        self.events_in_spans = settings.events in {"span", "both"}
+        self.sees_cluster = bool(self.topology_instruments) or settings.events != "none"
+        self.traces_operations = settings.span_convention == MONGODB and settings.command_spans
+        self.has_met_conflict = False
+        # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
+        self.is_on = True
+
+    def turn_off(self) -> None:
+        """Go quiet; what has started still ends, and is measured."""
+        self.is_on = False
+        self.pool_instruments = self.topology_instruments = None
+
+    def stop_tracing(self) -> None:
+        """Make no spans from now on; measurements and logs go on."""
+        self.tracer = NoOpTracer()

@@ -1,0 +1,65 @@
+"""Clients that were made before anybody instrumented."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import Any
+
+from otel_mongo_apm._driver.classes import driver_client
+from otel_mongo_apm._driver.client_reference import ClientReference
+from otel_mongo_apm._driver.clients import check, has_servers
+from otel_mongo_apm._driver.listeners import change_listeners
+from otel_mongo_apm._settings.settings import Settings
+from otel_mongo_apm._settings.telemetry import Telemetry
+from otel_mongo_apm._waits.selection import observe_anew
+
+from .client import client_listeners, ours_among
+from .wrapped import keep_wrapped
+
+_logger = logging.getLogger(__name__)
+
+_telemetries: weakref.WeakSet[Telemetry] = weakref.WeakSet()
+
+
+def instrument_client(client: Any, **settings: Any) -> None:
+    """Instrument a client that exists: a `MongoClient`, an `AsyncMongoClient` or one of Motor's.
+
+    Its commands are seen from now on. Pools, and before PyMongo 4.18 heartbeats, only of servers
+    that it has not yet connected to: to see all, make the client after
+    ``MongoInstrumentor().instrument()``. A client that is instrumented already is left as it is.
+    ``MongoInstrumentor().uninstrument()`` quiets it.
+
+    Args:
+        client: The client.
+        settings: The keywords of `Settings`; also ``capture_statement``.
+
+    Raises:
+        TypeError: It is no client; or a keyword is unknown, or its value is of a wrong type.
+        ValueError: A keyword's value is not among those accepted.
+    """
+    resolved, client = Settings.resolve(**settings), driver_client(client)
+    ours = ours_among(client.options.event_listeners)
+    if any(listener.telemetry.is_on for listener in ours):
+        return
+    telemetry = Telemetry(resolved)
+    keep_wrapped(telemetry)
+    listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
+    check(client)
+    if change_listeners(client, ours, listeners):
+        observe_anew(client)
+        _telemetries.add(telemetry)
+        if has_servers(client):
+            _logger.warning(
+                "This client was connected before it was instrumented: the pools that it has are"
+                " not measured, and waits for their connections have no spans."
+            )
+
+
+def quiet_existing_clients() -> bool:
+    """Quiet all that `instrument_client` has instrumented; false if there were none."""
+    telemetries = list(_telemetries)
+    for telemetry in telemetries:
+        telemetry.turn_off()
+    _telemetries.clear()
+    return bool(telemetries)

@@ -1,0 +1,125 @@
+"""PyMongo's server selection, wrapped: no event tells of it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any
+
+from otel_mongo_apm._driver.classes import topology_classes
+from otel_mongo_apm._driver.clients import topology_of
+from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._driver.keywords import hide_ours
+from otel_mongo_apm._driver.listeners import listeners_of
+from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
+from otel_mongo_apm._otel.shield import quietly_shielded
+from otel_mongo_apm._pools.listener import PoolTelemetry
+
+from .spans import Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from otel_mongo_apm._driver.wrapping import Undo
+
+    IsInForce = Callable[[], bool]
+
+# Where one of PyMongo's topologies keeps who observes it.
+_OBSERVER = "_otel_mongo_apm_observer"
+_UNKNOWN = object()
+
+
+class _SelectionObserver:
+    """Told how each server selection of one client ended."""
+
+    def __init__(self, pools: PoolTelemetry) -> None:
+        self._telemetry = pools.telemetry
+        self._sees_cluster = pools.telemetry.sees_cluster
+        self._cluster = pools.cluster
+        self._waits = pools.waits if isinstance(pools.waits, Waits) else None
+
+    @quietly_shielded
+    def ended(
+        self, topology: Any, operation: Any, seconds: float, error: BaseException | None = None
+    ) -> None:
+        """Tell of a selection that was slow or failed, and look at what it may have shown."""
+        if not self._telemetry.is_on:
+            return
+        cluster = self._cluster
+        is_occasion = error or cluster.untold or topology.description is not cluster.description
+        if self._sees_cluster and is_occasion:
+            cluster.open()  # A load-balanced client has no heartbeats that would.
+            cluster.tell()
+        if self._waits and (error or seconds >= self._waits.threshold):
+            failure = exception_failure(error) if error else None
+            # An enumeration's member that is a string, too.
+            self._waits.selected(str(getattr(operation, "value", operation)), seconds, failure)
+
+
+@quietly_shielded
+def _find_observer(topology: Any) -> _SelectionObserver | None:
+    listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
+    ours = next(listeners, None)
+    is_needed = ours and (ours.telemetry.sees_cluster or ours.waits)
+    if ours and (client := ours.client()):
+        hide_ours(client)  # If its SRV record was looked up just now, its options are new.
+    observer = _SelectionObserver(ours) if ours and is_needed else None
+    setattr(topology, _OBSERVER, observer)
+    return observer
+
+
+def _observed(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def select_server(self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        observer: Any = getattr(self, _OBSERVER, _UNKNOWN)
+        if observer is _UNKNOWN:
+            observer = _find_observer(self)
+        if observer is None or not is_in_force():
+            return original(self, selector, operation, *args, **kwargs)
+        began = time.monotonic()
+        try:
+            server = original(self, selector, operation, *args, **kwargs)
+        except BaseException as error:
+            observer.ended(self, operation, time.monotonic() - began, error)
+            raise
+        observer.ended(self, operation, time.monotonic() - began)
+        return server
+
+    return select_server
+
+
+def _observed_async(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def select_server(
+        self: Any, selector: Any, operation: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        observer: Any = getattr(self, _OBSERVER, _UNKNOWN)
+        if observer is _UNKNOWN:
+            observer = _find_observer(self)
+        if observer is None or not is_in_force():
+            return await original(self, selector, operation, *args, **kwargs)
+        began = time.monotonic()
+        try:
+            server = await original(self, selector, operation, *args, **kwargs)
+        except BaseException as error:
+            observer.ended(self, operation, time.monotonic() - began, error)
+            raise
+        observer.ended(self, operation, time.monotonic() - began)
+        return server
+
+    return select_server
+
+
+def _wrap_all() -> Iterator[Undo]:
+    for cls, is_async in topology_classes():
+        yield replace_method(cls, "select_server", _observed_async if is_async else _observed)
+
+
+def observe_anew(client: Any) -> None:
+    """Let a client's next server selection find out who observes it."""
+    topology = topology_of(client)
+    if topology is not None:
+        vars(topology).pop(_OBSERVER, None)
+
+
+wrap_server_selection = Wrapping(_wrap_all).begin

@@ -1,0 +1,121 @@
+"""Wait spans: what a caller waited for before a command could be sent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.semconv.attributes.db_attributes import DB_OPERATION_NAME, DB_SYSTEM_NAME
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_mongo_apm._driver.background import is_background
+from otel_mongo_apm._otel.addresses import server_attributes
+from otel_mongo_apm._otel.semconv import CHECK_OUT_CONNECTION, MONGODB, POOL_NAME, SELECT_SERVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+    from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._driver.failures import Failure
+    from otel_mongo_apm._otel.addresses import Address, Attributes
+    from otel_mongo_apm._settings.telemetry import Telemetry
+
+SECOND = 1_000_000_000
+
+
+def _current(_: Timeline) -> None:
+    """Leave it to OpenTelemetry to take the current context."""
+
+
+class Waits:
+    """Makes the wait spans of one client, each when its wait is over.
+
+    Args:
+        telemetry: What all clients share.
+        timeline: The client's cluster events.
+        parent: The context that a wait belongs to; the current one if there is none.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        timeline: Timeline,
+        parent: Callable[[Timeline], Context | None] = _current,
+    ) -> None:
+        settings = telemetry.settings
+        self._telemetry = telemetry
+        self._timeline = timeline
+        self._parent = parent
+        self._error_messages = settings.error_messages
+        self._require_parent = settings.require_parent
+        # In seconds.
+        self.threshold = settings.wait_span_threshold
+
+    def selected(self, operation: str, seconds: float, failure: Failure | None = None) -> None:
+        """Tell of a server selection.
+
+        Args:
+            operation: What the driver calls the operation that needs a server.
+            seconds: How long it took.
+            failure: Why there is no server.
+        """
+        attributes: Attributes = {DB_SYSTEM_NAME: MONGODB}
+        if operation:
+            attributes[DB_OPERATION_NAME] = operation
+        self._span(SELECT_SERVER, attributes, seconds, failure)
+
+    def checked_out(
+        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+    ) -> None:
+        """Tell of a connection's check out.
+
+        Args:
+            address: The server's.
+            pool_name: The name of its pool.
+            seconds: How long it took.
+            failure: Why there is no connection.
+        """
+        attributes: Attributes = {
+            DB_SYSTEM_NAME: MONGODB,
+            **server_attributes(address),
+            POOL_NAME: pool_name,
+        }
+        self._span(CHECK_OUT_CONNECTION, attributes, seconds, failure)
+
+    def _span(
+        self, name: str, attributes: Attributes, seconds: float, failure: Failure | None
+    ) -> None:
+        if not self._is_wanted():
+            return
+        end = time.time_ns()
+        start = end - round(max(seconds, 0) * SECOND)
+        span = self._telemetry.tracer.start_span(
+            name,
+            context=self._parent(self._timeline),
+            # No command follows a wait that failed, so its span stands for the call.
+            kind=SpanKind.CLIENT if failure else SpanKind.INTERNAL,
+            attributes={**attributes, **failure.attributes} if failure else attributes,
+            start_time=start,
+        )
+        try:
+            self._describe(span, start, end, failure)
+        finally:
+            span.end(end)
+
+    def _describe(self, span: Span, start: int, end: int, failure: Failure | None) -> None:
+        if self._telemetry.events_in_spans:
+            for event in self._timeline.between(start, end):
+                event.add_to(span)
+        if failure:
+            description = failure.message if self._error_messages else failure.name
+            span.set_status(StatusCode.ERROR, description)
+
+    def _is_wanted(self) -> bool:
+        if not self._telemetry.is_on or not is_instrumentation_enabled() or is_background():
+            return False
+        return not self._require_parent or trace.get_current_span().get_span_context().is_valid

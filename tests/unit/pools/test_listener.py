@@ -1,0 +1,442 @@
+"""PoolTelemetry: connections counted, measured, and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pymongo.errors
+import pytest
+from events import ADDRESS
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, StatusCode
+from pymongo.monitoring import (
+    ConnectionCheckedInEvent,
+    ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedEvent,
+    ConnectionCheckOutStartedEvent,
+    ConnectionClosedEvent,
+    ConnectionCreatedEvent,
+    ConnectionReadyEvent,
+    PoolClearedEvent,
+    PoolClosedEvent,
+    PoolCreatedEvent,
+    PoolReadyEvent,
+)
+
+from otel_mongo_apm import Settings
+from otel_mongo_apm._driver.client_reference import ClientReference
+from otel_mongo_apm._pools import names, pool
+from otel_mongo_apm._settings.telemetry import Telemetry
+from otel_mongo_apm._setup.client import ClientTelemetry
+
+POOL = "db.client.connection.pool.name"
+NAME = {POOL: "db.example:27017"}
+SERVER = {"server.address": "db.example", "server.port": 27017}
+
+
+class Driver:
+    """What a pool of PyMongo's would publish."""
+
+    def __init__(self, telemetry, **settings):
+        shared = Telemetry(Settings(**telemetry.providers, **settings))
+        self.client = ClientTelemetry(shared, ClientReference())
+        self.listener = self.client.pool_listener()
+
+    def create(self, **options):
+        self.listener.pool_created(PoolCreatedEvent(ADDRESS, options))
+        self.listener.pool_ready(PoolReadyEvent(ADDRESS))
+
+    def connect(self, number, seconds=0.002):
+        self.listener.connection_created(ConnectionCreatedEvent(ADDRESS, number))
+        self.listener.connection_ready(ConnectionReadyEvent(ADDRESS, number, seconds))
+
+    def wait(self):
+        self.listener.connection_check_out_started(ConnectionCheckOutStartedEvent(ADDRESS))
+
+    def check_out(self, number, seconds=0.0):
+        self.listener.connection_checked_out(ConnectionCheckedOutEvent(ADDRESS, number, seconds))
+
+    def check_in(self, number):
+        self.listener.connection_checked_in(ConnectionCheckedInEvent(ADDRESS, number))
+
+    def fail(self, reason, seconds=0.5):
+        self.listener.connection_check_out_failed(
+            ConnectionCheckOutFailedEvent(ADDRESS, reason, seconds)
+        )
+
+    def close(self, number, reason="idle"):
+        self.listener.connection_closed(ConnectionClosedEvent(ADDRESS, number, reason))
+
+
+@pytest.fixture
+def driver(telemetry):
+    driver = Driver(telemetry)
+    driver.create(maxPoolSize=7, minPoolSize=2)
+    return driver
+
+
+def values(telemetry, name):
+    return {
+        tuple(point.attributes.values()): point.data.value
+        for point in telemetry.points(f"db.client.connection.{name}")
+    }
+
+
+def counts(telemetry):
+    found = values(telemetry, "count")
+    return found["db.example:27017", "idle"], found["db.example:27017", "used"]
+
+
+def test_a_connection_s_life(driver, telemetry):
+    """A connection is nobody's until it is ready, then idle, used, idle and gone."""
+    seen = [counts(telemetry)]
+    for step in (
+        lambda: driver.connect(1),
+        driver.wait,
+        lambda: driver.check_out(1),
+        lambda: driver.check_in(1),
+        lambda: driver.close(1),
+    ):
+        step()
+        seen.append(counts(telemetry))
+
+    assert seen == [(0, 0), (1, 0), (1, 0), (0, 1), (1, 0), (0, 0)]
+
+
+def test_limits(driver, telemetry):
+    """The pool's limits are told; one without a limit has none."""
+    assert values(telemetry, "max") == {("db.example:27017",): 7}
+    assert values(telemetry, "idle.min") == {("db.example:27017",): 2}
+    driver.create(maxPoolSize=0)
+    assert values(telemetry, "max") == {}
+
+
+def test_pending(driver, telemetry):
+    """Who waits is counted until he has a connection or none."""
+    driver.wait()
+    waiting = values(telemetry, "pending_requests")
+    driver.check_out(1)
+    served = values(telemetry, "pending_requests")
+    driver.wait()
+    driver.fail("timeout")
+
+    assert list(waiting.values()) == [1]
+    assert list(served.values()) == [0]
+    assert list(values(telemetry, "pending_requests").values()) == [0]
+
+
+@pytest.fixture
+def wait_in_pymongo(driver):
+    """A coroutine that waits for a connection, as one of PyMongo's would."""
+    names = {"__name__": "pymongo.pool", "asyncio": asyncio, "driver": driver}
+    exec("async def wait():\n    driver.wait()\n    await asyncio.Event().wait()", names)
+    return names["wait"]
+
+
+def test_a_task_that_was_cancelled_waits_no_longer(telemetry, wait_in_pymongo):
+    """Of a task that is cancelled while it waits PyMongo says nothing; it is not counted."""
+
+    async def cancel():
+        tasks = [asyncio.create_task(wait_in_pymongo()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting = values(telemetry, "pending_requests")
+        tasks[0].cancel()
+        await asyncio.gather(tasks[0], return_exceptions=True)
+        cancelled = values(telemetry, "pending_requests")
+        for task in tasks:
+            task.cancel()
+        return waiting, cancelled
+
+    waiting, cancelled = asyncio.run(cancel())
+    assert list(waiting.values()) == [3]
+    assert list(cancelled.values()) == [2]
+
+
+def test_a_task_with_better_to_do_waits_no_longer(telemetry, wait_in_pymongo):
+    """A task that gave up waiting and went on is not counted."""
+
+    async def give_up():
+        waiting = wait_in_pymongo()
+        waiting.send(None)
+        waiting.close()
+        await asyncio.Event().wait()
+
+    async def observe():
+        task = asyncio.create_task(give_up())
+        await asyncio.sleep(0)
+        found = values(telemetry, "pending_requests")
+        task.cancel()
+        return found
+
+    assert list(asyncio.run(observe()).values()) == [0]
+
+
+def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
+    """Tasks that were cancelled while they waited are forgotten even if nobody collects."""
+    monkeypatch.setattr(pool, "MANY_PENDING", 10)
+
+    async def wait():
+        driver.wait()
+
+    async def wait_often():
+        for _ in range(100):
+            await asyncio.create_task(wait())
+
+    asyncio.run(wait_often())
+    assert len(driver.client.pools[ADDRESS].pending) <= 10
+
+
+def test_a_connection_that_nobody_got(driver, telemetry):
+    """A connection whose caller was cancelled before he had it is no longer the pool's."""
+    driver.wait()
+    driver.connect(1)
+    driver.fail("connectionError")
+
+    assert counts(telemetry) == (0, 0)
+
+
+def test_told_twice(driver, telemetry):
+    """A connection that is closed twice, as PyMongo may tell it, was closed once."""
+    driver.connect(1)
+    driver.wait()
+    driver.check_out(1)
+    for _ in range(2):
+        driver.close(1, "error")
+    driver.check_in(1)
+
+    assert counts(telemetry) == (0, 0)
+    (closes,) = telemetry.points("mongodb.client.connection.closes")
+    assert closes.data.value == 1
+    assert closes.attributes == {**NAME, "mongodb.client.connection.close.reason": "error"}
+
+
+def test_times(driver, telemetry):
+    """To make a connection and to wait for one takes time; to use it is not measured."""
+    driver.connect(1, 0.25)
+    driver.wait()
+    driver.check_out(1, 0.5)
+    driver.check_in(1)
+
+    for name, seconds in {"create_time": 0.25, "wait_time": 0.5}.items():
+        (point,) = telemetry.points(f"db.client.connection.{name}")
+        assert point.attributes == NAME
+        assert point.data.sum == seconds
+        assert point.data.explicit_bounds == (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+    assert telemetry.points("db.client.connection.use_time") == []
+
+
+def test_use_time(telemetry):
+    """With `pool_use_time` the use of each connection is measured."""
+    driver = Driver(telemetry, pool_use_time=True)
+    driver.create()
+    driver.wait()
+    driver.check_out(1)
+    driver.check_in(1)
+    driver.check_in(1)
+
+    (point,) = telemetry.points("db.client.connection.use_time")
+    assert point.data.count == 1
+    assert 0 <= point.data.sum < 10
+
+
+def test_a_long_wait(driver, telemetry):
+    """A wait that was long has a span of its own, as long and as old as it was."""
+    with telemetry.tracer.start_as_current_span("request") as request:
+        driver.wait()
+        driver.check_out(1, 0.25)
+        driver.check_out(2, 0.009)
+
+    wait = telemetry.spans[0]
+    assert wait.name == "check out connection"
+    assert wait.kind is SpanKind.INTERNAL
+    assert wait.status.status_code is StatusCode.UNSET
+    assert wait.parent.span_id == request.get_span_context().span_id
+    assert wait.end_time - wait.start_time == 250_000_000
+    assert dict(wait.attributes) == {"db.system.name": "mongodb", **SERVER, **NAME}
+    assert len(telemetry.spans) == 2
+
+
+def test_every_wait(telemetry):
+    """A threshold of 0 shows every wait."""
+    driver = Driver(telemetry, wait_span_threshold=0)
+    driver.check_out(1, 0.0)
+
+    assert telemetry.span.name == "check out connection"
+
+
+@pytest.mark.parametrize(
+    ("reason", "error_type", "timeouts"),
+    [
+        ("timeout", "pymongo.errors.WaitQueueTimeoutError", [1]),
+        ("poolClosed", "_OTHER", []),
+        ("connectionError", "pymongo.errors.AutoReconnect", []),
+    ],
+)
+def test_no_connection(driver, telemetry, reason, error_type, timeouts):
+    """A wait in vain is the call's failure, and counted with what PyMongo will raise."""
+    driver.wait()
+    driver.fail(reason)
+
+    span = telemetry.span
+    assert span.kind is SpanKind.CLIENT
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == error_type.rpartition(".")[2]
+    assert dict(span.attributes) == {
+        "db.system.name": "mongodb",
+        **SERVER,
+        **NAME,
+        "error.type": error_type,
+    }
+    (failures,) = telemetry.points("mongodb.client.connection.checkout.failures")
+    assert failures.attributes == {**NAME, "error.type": error_type}
+    counted = telemetry.points("db.client.connection.timeouts")
+    assert [point.data.value for point in counted] == timeouts
+
+
+def test_no_connection_while_handling_an_exception(driver, telemetry):
+    """An exception that the application is handling is not why there is no connection."""
+    try:
+        raise ZeroDivisionError  # noqa: TRY301
+    except ZeroDivisionError:
+        driver.fail("connectionError")
+
+    assert telemetry.span.attributes["error.type"] == "pymongo.errors.AutoReconnect"
+
+
+def test_credentials_that_are_refused(driver, telemetry):
+    """What the server refused while a connection was made is told by its code."""
+    raising = {"__name__": "pymongo.pool", "driver": driver, "errors": pymongo.errors}
+    exec(
+        "try: raise errors.OperationFailure('alice', 18, {'codeName': 'AuthenticationFailed'})\n"
+        "except Exception: driver.fail('connectionError')",
+        raising,
+    )
+
+    span = telemetry.span
+    assert span.status.description == "AuthenticationFailed"
+    assert span.attributes["error.type"] == span.attributes["db.response.status_code"] == "18"
+    assert "alice" not in span.to_json()
+
+
+def test_a_cleared_pool(driver, telemetry, caplog):
+    """A pool that is cleared is counted, and an event that says so waits to be told."""
+    driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
+
+    (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
+    assert (clears.attributes, clears.data.value) == (NAME, 1)
+    (event,) = driver.client.timeline.after(0)
+    assert event.name == "mongodb.client.connection.pool.cleared"
+    assert event.attributes == {**SERVER, **NAME}
+    assert caplog.records == []  # PyMongo may hold its locks.
+    driver.client.cluster.tell()
+    assert [(record.levelno, record.message) for record in caplog.records] == [
+        (logging.WARNING, "Connection pool db.example:27017 cleared")
+    ]
+
+
+def test_a_cleared_pool_that_nobody_is_told_of(telemetry):
+    """Without events and metrics of the cluster a cleared pool is counted, and nothing is kept."""
+    driver = Driver(telemetry, events="none", topology_metrics=False)
+    for _ in range(3):
+        driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
+
+    (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
+    assert clears.data.value == 3
+    assert driver.client.timeline.latest == 0
+    assert len(driver.client.cluster.untold) == 0
+
+
+def test_a_closed_pool(driver, telemetry):
+    """A closed pool is observed no longer, whatever still comes back to it."""
+    driver.connect(1)
+    driver.check_out(1)
+    driver.listener.pool_closed(PoolClosedEvent(ADDRESS))
+    driver.check_in(1)
+    driver.close(1, "poolClosed")
+    driver.fail("poolClosed")
+
+    assert values(telemetry, "count") == {}
+    assert telemetry.points("mongodb.client.connection.closes")[0].data.value == 1
+
+
+def test_names(driver, telemetry):
+    """Each pool has a name of its own, and a closed one leaves its name to others."""
+    others = [Driver(telemetry) for _ in range(2)]
+    for other in others:
+        other.create()
+    names = {name for (name,) in values(telemetry, "max")}
+    driver.listener.pool_closed(PoolClosedEvent(ADDRESS))
+    driver.create()
+
+    assert names == {"db.example:27017", "db.example:27017/2", "db.example:27017/3"}
+    assert driver.client.pools[ADDRESS].name == "db.example:27017"
+
+
+def test_a_name_after_the_application(driver, telemetry):
+    """A second pool of one server is named after its client's application, if that has a name."""
+    pools = [names.named_pool(ADDRESS, "billing") for _ in range(2)]
+
+    assert [pool.name for pool in pools] == [
+        "db.example:27017/billing",
+        "db.example:27017/2",
+    ]
+
+
+def test_off(telemetry):
+    """Without pool metrics nothing is measured or observed; waits are told all the same."""
+    driver = Driver(telemetry, pool_metrics=False, pool_use_time=True)
+    driver.create()
+    driver.connect(1)
+    driver.check_out(1, 1.0)
+    driver.check_in(1)
+    driver.fail("timeout")
+    driver.close(1)
+    driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
+
+    assert not [name for name in telemetry.metrics() if "connection" in name]
+    assert len(telemetry.spans) == 2
+
+
+def test_without_spans(telemetry):
+    """Without command spans there are no wait spans either."""
+    driver = Driver(telemetry, command_spans=False)
+    driver.check_out(1, 1.0)
+    driver.fail("timeout")
+
+    assert telemetry.spans == ()
+
+
+def test_switched_off(driver, telemetry):
+    """Once it is undone, a client is observed no longer and its waits have no spans."""
+    driver.client.telemetry.turn_off()
+    driver.connect(1)
+    driver.check_out(1, 1.0)
+    driver.check_in(1)
+    driver.fail("timeout")
+    driver.close(1)
+    driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
+
+    assert telemetry.spans == ()
+    assert values(telemetry, "count") == {}
+    assert not [name for name in telemetry.metrics() if name.startswith("db.client.connection")]
+    assert driver.client.timeline.after(0) == []
+
+
+def test_require_parent(telemetry):
+    """With `require_parent` a wait outside of a trace has no span."""
+    driver = Driver(telemetry, require_parent=True)
+    driver.check_out(1, 1.0)
+    with trace.use_span(telemetry.tracer.start_span("request"), end_on_exit=True):
+        driver.check_out(2, 1.0)
+
+    assert [span.name for span in telemetry.spans] == ["check out connection", "request"]
+
+
+def test_events_of_a_wait(driver, telemetry):
+    """A wait's span takes along what happened in the cluster meanwhile."""
+    driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
+    driver.check_out(1, 1.0)
+
+    (event,) = telemetry.span.events
+    assert event.name == "mongodb.client.connection.pool.cleared"
