@@ -18,6 +18,7 @@ help:
 	@echo 'make jaeger-binary  build that Jaeger; needs Go and some ten minutes, once'
 	@echo 'make otelcol-binary  build a Collector for the tests of the recipes; needs Go and some minutes, once'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
+	@echo 'make test-recipes  run the recipes of docs/recipes, with the frameworks that they need'
 	@echo 'make lint    run the linter and the formatter, as a check'
 	@echo 'make types   run the type checkers: mypy and, where node is, pyright'
 	@echo 'make docs    build the documentation as a site, in site/'

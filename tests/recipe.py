@@ -138,10 +138,10 @@ def not_installed(source: str) -> list[str]:
     return [name for name in wanted if not _is_installed(name)]
 
 
-def environment(uri: str, endpoint: str) -> dict[str, str]:
+def environment(uri: str, endpoint: str, home: Path) -> dict[str, str]:
     """What a reader's shell has: this Python, a MongoDB, and somewhere to send telemetry."""
     return {
-        "HOME": os.environ.get("HOME", "/"),
+        "HOME": str(home),
         "LANG": "C.UTF-8",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "MONGODB_URI": uri,

@@ -9,6 +9,7 @@ import local_mongodb
 import pytest
 from mongod import or_skip
 from otlp_receiver import Received, otlp_receiver
+from pymongo import MongoClient
 from recipe import Recipe, environment
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def received() -> Iterator[Received]:
 def recipe(tmp_path: Path, uri: str, received: Received) -> Callable[[str, str], Recipe]:
     """Take a section of a page; its telemetry goes to `received`."""
 
+    with MongoClient(uri) as client:
+        client.drop_database("shop")
+
     def recipe(page: str, heading: str) -> Recipe:
-        return Recipe(page, heading, tmp_path, environment(uri, received.endpoint))
+        return Recipe(page, heading, tmp_path, environment(uri, received.endpoint, tmp_path))
 
     return recipe
