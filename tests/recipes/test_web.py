@@ -42,6 +42,15 @@ def test_sigterm_without_a_flush(recipe, received):
     assert received.spans == []
 
 
+@pytest.mark.parametrize("heading", ["Django", "Flask"])
+def test_development_servers(recipe, received, heading):
+    """The development servers lose their last spans, as the page says."""
+    with recipe("web", heading).served("/orders", **SLOW_EXPORT):
+        pass
+
+    assert received.spans == []
+
+
 def test_uvicorn_workers(recipe, received):
     """Worker processes of uvicorn have an instance ID each."""
     web = recipe("web", "FastAPI and uvicorn")
