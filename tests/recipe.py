@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,11 @@ class Recipe:
         """Ask what it serves."""
         with urllib.request.urlopen(self.url + path, timeout=10) as reply:
             return json.load(reply)
+
+    def get_at_once(self, path: str, requests: int = 8) -> None:
+        """Ask as often at the same time: of several workers an idle one would answer them all."""
+        with ThreadPoolExecutor(requests) as threads:
+            list(threads.map(self.get, [path] * requests))
 
     @contextlib.contextmanager
     def served(self, path: str, number: int = 0, **variables: str) -> Iterator[LocalProgram]:

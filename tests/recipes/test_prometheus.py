@@ -35,9 +35,9 @@ def ask_two_workers(server, monitoring, label):
     """Send requests until both workers have been asked; how many were sent, how many counted."""
     sent = 1  # The one that found the server ready.
     while len(workers := counted(monitoring, label)) < 2 or sent < REQUESTS:
-        server.get("/orders")
-        sent += 1
-        assert sent < 2000, workers
+        server.get_at_once("/orders", 8)
+        sent += 8
+        assert sent < 5000, workers
         time.sleep(0.02)
     eventually(
         lambda: sum(counted(monitoring, label).values()) == sent,

@@ -6,6 +6,7 @@ import pytest
 from local_mongodb import eventually
 from otlp_receiver import instances
 
+PATIENCE = 90.0  # Seconds; on a busy machine workers start late.
 SLOW_EXPORT = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_METRIC_EXPORT_INTERVAL": "60000"}
 
 
@@ -113,7 +114,7 @@ def ask_until(server, satisfied):
     """Send requests until they have reached all workers."""
 
     def asked():
-        server.get("/orders")
+        server.get_at_once("/orders")
         return satisfied()
 
-    return eventually(asked, "an answer of each worker")
+    return eventually(asked, "an answer of each worker", PATIENCE)
