@@ -55,7 +55,7 @@ def test_development_servers(recipe, received, heading):
 def test_uvicorn_workers(recipe, received):
     """Worker processes of uvicorn have an instance ID each."""
     web = recipe("web", "FastAPI and uvicorn")
-    web.options = "--workers 2"
+    web.options = "--workers 2 --timeout-worker-healthcheck 60"
     with web.served("/orders"):
         ask_until(web, lambda: len(instances(received.named("find orders"))) == 2)
 
