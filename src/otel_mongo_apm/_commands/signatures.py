@@ -10,6 +10,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_NAMESPACE,
     DB_OPERATION_NAME,
     DB_QUERY_SUMMARY,
+    DB_SYSTEM_NAME,
 )
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_TRANSPORT
 from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
@@ -21,7 +22,7 @@ from otel_mongo_apm._driver.documents import (
     summary,
 )
 from otel_mongo_apm._metrics.names import refused_in_metrics
-from otel_mongo_apm._otel.addresses import ServerAttributes
+from otel_mongo_apm._otel.addresses import server_attributes
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 from .exclusions import gate
@@ -69,7 +70,6 @@ class CommandSignatures(dict["Key", CommandSignature]):
         super().__init__()
         self._settings = settings
         self._client = client
-        self._servers = ServerAttributes()
 
     def __missing__(self, key: Key) -> CommandSignature:
         if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
@@ -83,7 +83,8 @@ class CommandSignatures(dict["Key", CommandSignature]):
         command_name, database = plain(command_name), plain(database)
         collection = collection_in(database, named)
         attributes: Attributes = {
-            **self._servers[address],
+            DB_SYSTEM_NAME: MONGODB,
+            **server_attributes(address),
             DB_NAMESPACE: database,
             DB_OPERATION_NAME: command_name,
         }

@@ -49,6 +49,9 @@ PLAN_STAGES: Final = "mongodb.query.plan.stages"
 PLAN_SUMMARY: Final = "mongodb.query.plan.summary"
 PRIMARY_ADDRESS: Final = "mongodb.client.primary.address"
 PRIMARY_PREVIOUS_ADDRESS: Final = "mongodb.client.primary.previous_address"
+# Jaeger sorts the attributes of an event by name and shows as many as fit in a line. By this name
+# what happened comes first.
+CLUSTER_EVENT: Final = "cluster.event"
 
 # Spans.
 SELECT_SERVER: Final = "select server"

@@ -80,10 +80,12 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
             undo()
         self._undo = ()
         if self._telemetry:
+            from .client import end_clusters  # noqa: PLC0415
             from .construction import new_clients  # noqa: PLC0415
 
             new_clients.telemetry = None
             self._telemetry.turn_off()
+            end_clusters(self._telemetry)
 
 
 def resolve_conflict() -> None:
