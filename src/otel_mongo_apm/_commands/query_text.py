@@ -27,7 +27,6 @@ from .json_text import (
     quoted,
 )
 from .positions import is_no_operator
-from .shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,10 +38,6 @@ _DEPTH = 20
 
 # Since MongoDB 5.0 other keys, too, may begin with a dollar.
 _OPERATOR = re.compile(r"\$[A-Za-z]\w*", re.ASCII)
-
-# How many texts are remembered, and how many characters they may have.
-_MAX_TEXTS = 1_000
-_MAX_TEXT = 2_048
 
 # How many keys are remembered, and how many characters they may have.
 _MAX_KEYS = 1_000
@@ -74,22 +69,12 @@ def sanitized(command: Mapping[str, Any], max_length: int, *, mask_keys: bool = 
 
 
 def sanitizer(max_length: int, *, mask_keys: bool) -> Callable[[Mapping[str, Any]], str]:
-    """Make a function of a command that writes it, or remembers what it has written of its like."""
-    if mask_keys:  # Keys that are to be hidden may be values, and are not kept.
-        return lambda command: cut(_MASKED.command(command, max_length), max_length)
-    shapes, texts, write = Shapes(), dict[Any, str](), _SANITIZED.command
+    """Make a function of a command that writes it."""
+    write = (_MASKED if mask_keys else _SANITIZED).command
 
     def text(command: Mapping[str, Any]) -> str:
-        shape = shapes.of(command)
-        if (known := texts.get(shape)) is not None:
-            return known
-        written = cut(write(command, max_length), max_length)
-        # A text that is whole has all that is in its command's shape, which is as short then.
-        if shape is not None and len(written) < min(max_length, _MAX_TEXT):
-            if len(texts) >= _MAX_TEXTS:  # To start anew costs less than to keep an order.
-                texts.clear()
-            texts[shape] = written
-        return written
+        written = write(command, max_length)
+        return written if len(written) <= max_length else cut(written, max_length)
 
     return text
 
