@@ -10,9 +10,8 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
+from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, NO_FIELD
 from otel_mongo_apm._driver.documents import (
-    COLLECTION_FIELDS,
-    NO_FIELD,
     TAILABLE,
     collection_name,
     opens_tail,
@@ -118,7 +117,8 @@ class CommandTelemetry(CommandListener):
         if name == "getMore":
             special = command.special = command.special or Special()
             special.cursor = cursor = self._cursors.of(document)
-            if waits_for_documents(name, document) or (cursor and cursor.is_tail):
+            is_tail = waits_for_documents(name, document) or (cursor and cursor.is_tail)
+            if is_tail and self.spans.leaves_out_idle:
                 special.put_off = event
         elif name == "killCursors":
             self._cursors.close(document.get("cursors", ()))

@@ -17,7 +17,6 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
 
 from otel_mongo_apm._driver.documents import (
     BATCH_FIELDS,
-    COLLECTION_FIELDS,
     collection_in,
     plain,
     summary,
@@ -55,7 +54,6 @@ class CommandSignature:
         metric_attributes: What measurements carry. Shared; do not mutate.
         gate: Decides whether such a command has a span; all have one if there is none.
         batch_field: The field that holds a batch of writes.
-        names_collection: Whether the command's own value is the name of a collection.
     """
 
     address: Address
@@ -65,7 +63,6 @@ class CommandSignature:
     metric_attributes: Attributes
     gate: Gate | None
     batch_field: str | None
-    names_collection: bool
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
@@ -108,7 +105,6 @@ class CommandSignatures(dict["Key", CommandSignature]):
             metric_attributes=bounded(attributes) if self._settings.metrics else attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
-            names_collection=COLLECTION_FIELDS.get(command_name) == command_name,
         )
 
 

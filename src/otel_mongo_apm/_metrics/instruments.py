@@ -23,6 +23,7 @@ from otel_mongo_apm._otel.semconv import (
     DNS_LOOKUP_DURATION,
     MONGODB_CLIENT_CHECKOUT_FAILURES,
     MONGODB_CLIENT_CONNECTION_CLOSES,
+    MONGODB_CLIENT_EXPLAIN_DROPS,
     MONGODB_CLIENT_HEARTBEAT_DURATION,
     MONGODB_CLIENT_INSTANCES,
     MONGODB_CLIENT_POOL_CLEARS,
@@ -110,6 +111,12 @@ class Instruments:
         )
         self.lookup_duration = self._histogram(
             DNS_LOOKUP_DURATION, "s", "How long it takes to look up an SRV record.", WAIT_BUCKETS
+        )
+
+        self.explain_drops = self._counter(
+            MONGODB_CLIENT_EXPLAIN_DROPS,
+            "{command}",
+            "How many slow commands were not explained, as too many waited for it.",
         )
 
     def _make_pool_instruments(self) -> None:

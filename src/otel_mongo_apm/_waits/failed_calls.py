@@ -13,11 +13,11 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, se
 from otel_mongo_apm._commands.exclusions import is_excluded
 from otel_mongo_apm._commands.signatures import command_attributes
 from otel_mongo_apm._driver.background import is_background
-from otel_mongo_apm._driver.clients import is_traced_natively
 from otel_mongo_apm._driver.documents import DRIVER_COMMANDS, SENSITIVE_COMMANDS
 from otel_mongo_apm._driver.entry_points import found_senders
 from otel_mongo_apm._driver.failures import exception_failure
 from otel_mongo_apm._driver.given_connections import GivenConnection
+from otel_mongo_apm._driver.native_tracing import is_traced_natively
 from otel_mongo_apm._driver.targets import target
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._metrics.names import bounded, failure_attributes

@@ -51,7 +51,7 @@ def _ended(client: Any, seconds: float, error: BaseException | None = None) -> N
         instruments.lookup_duration.record(seconds, {**name, **attributes})
     if ours.telemetry.sees_cluster:
         ours.cluster.note(_event(question, seconds, attributes, failure))
-        ours.cluster.tell()
+        ours.cluster.have_told()
 
 
 def _event(
