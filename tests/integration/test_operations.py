@@ -928,7 +928,7 @@ class TestSettings:
         ("settings", "text"),
         [
             ({}, None),
-            ({"query_text": "sanitized"}, '{"find":"users","filter":{"name":"?"},"limit":"?"'),
+            ({"query_text": "sanitized"}, '{"find":"users","filter":{"name":"?"},"limit":1'),
             ({"query_text": "raw"}, '{"find":"users","filter":{"name":"alice"},"limit":1'),
         ],
     )

@@ -45,6 +45,11 @@ def _maker() -> str | None:
     return None
 
 
+def encrypts(client: Any) -> bool:
+    """Whether a client encrypts fields of the documents that it sends."""
+    return client.options.auto_encryption_opts is not None
+
+
 def has_servers(client: Any) -> bool:
     """Whether a client has begun to connect."""
     topology = topology_of(client)

@@ -22,7 +22,7 @@ from otel_mongo_apm._otel.semconv import (
 )
 
 from .exceptions import record_exception
-from .in_progress import operation_in_progress
+from .in_progress import context_in_progress, operation_in_progress
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._commands.in_flight import InFlightCommand
+    from otel_mongo_apm._commands.spans import SlowCommands
     from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._settings.telemetry import Telemetry
@@ -42,8 +43,10 @@ class MongodbCommandSpans(CommandSpans):
     # The specification wants a span for every command, and no attributes but those of databases.
     leaves_out_idle = tells_causes = False
 
-    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
-        super().__init__(telemetry, timeline)
+    def __init__(
+        self, telemetry: Telemetry, timeline: Timeline, slow: SlowCommands | None = None
+    ) -> None:
+        super().__init__(telemetry, timeline, slow)
         self.describe_each_start = self.tell_each_success = True
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
@@ -71,6 +74,10 @@ class MongodbCommandSpans(CommandSpans):
         elif gate is not never and event.command_name not in AUTHENTICATION_COMMANDS:
             # The command is not to be seen, but that a call was made is.
             self._context(command, event)
+
+    def parent(self) -> Context | None:
+        """The context of the operation in progress; None, the current one, if there is none."""
+        return context_in_progress(self.timeline)
 
     def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
         operation = operation_in_progress(self.timeline)
