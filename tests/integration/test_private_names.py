@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("shop")
 
 TESTS = Path(__file__).parents[1]
 # The clients of the program, by how they come to be instrumented.
-ALL = ("sync", "async", "passed", "existing")
+# Since 4.12 an SRV record is looked up at the first operation.
+LOOKED_UP_LATE = ("srv",) if pymongo.version_tuple >= (4, 12) else ()
+ALL = ("sync", "async", "passed", "existing", *LOOKED_UP_LATE)
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,18 @@ SELECTION = "Topology.select_server(selector, operation): waits for a server hav
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
 IDS = {kind: {"topology ID"} for kind in ALL}
-ALL_OF_EXISTING = {"existing": {"find users", "select server"}}
+SEEN_FROM_THE_START = {"find users", "select server", "check out connection"}
+SEEN_FROM_THE_START |= {"mongodb.topology.discovery", "topology ID"}
+SRV = "_resolve_srv_info: clients whose SRV record was not looked up yet cannot be instrumented"
+ALL_OF_EXISTING = {
+    "existing": {"find users", "select server"},
+    **{kind: SEEN_FROM_THE_START for kind in LOOKED_UP_LATE},  # noqa: C420
+}
 
 
-CLIENTS = 4 if pymongo.version_tuple >= (4, 11) else 3
+# What `repr()` of a client must not show.
+REPR = "repr"
+CLIENTS = 3 + (pymongo.version_tuple >= (4, 11)) + bool(LOOKED_UP_LATE)
 # How many of them are counted in the end.
 OPEN = "clients that are not closed"
 
@@ -122,11 +132,10 @@ CASES = [
         "Topology._servers: it is not known whether a client has connected already",
     ),
     Case(
-        "_clients",
-        (renamed("_clients"),),
-        "MongoClient._clients: listeners that were passed do not find their client",
-        {"passed": {"mongodb.topology.discovery", "topology ID"}, OPEN: {"0"}},
-        {OPEN: {"1"}},
+        "_options",
+        (renamed("_options"),),
+        "ClientOptions._options: repr() of clients shows that they have listeners",
+        told={REPR: {"event_listeners"}},
     ),
     Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, ALL_OF_EXISTING),
     Case(
@@ -158,6 +167,14 @@ CASES = [
         gone=("encryption",),
     ),
 ]
+if LOOKED_UP_LATE:
+    CASES += [
+        Case(name, (("mongo_client", pattern, replacement),), SRV, {"srv": SEEN_FROM_THE_START})
+        for name, pattern, replacement in (
+            ("_resolve_srv_info", r"\b_resolve_srv_info\b", "_srv_info"),
+            ("keyword_opts", '"keyword_opts"', '"keywords"'),
+        )
+    ]
 
 
 PROGRAM = """
@@ -169,6 +186,7 @@ tomorrow.rewrite(changes, gone)
 
 import pymongo
 from in_memory import InMemoryTelemetry
+from local_dns import srv_of
 from otel_mongo_apm import MongoInstrumentor, event_listeners, instrument_client
 
 class Heard(logging.Handler):
@@ -205,6 +223,11 @@ existing = pymongo.MongoClient(uri)
 existing.shop.users.find_one()
 instrument_client(existing, **settings)
 use("existing", existing)
+if pymongo.version_tuple >= (4, 12):
+    with srv_of(pymongo.uri_parser.parse_uri(uri)["nodelist"][0][1]) as srv_uri:
+        client = pymongo.MongoClient(srv_uri, connect=False)
+        instrument_client(client, **settings)
+        use("srv", client)
 own = event_listeners(**settings)
 use("passed", pymongo.MongoClient(uri, event_listeners=own, connect=False))
 MongoInstrumentor().instrument(**settings)
@@ -215,6 +238,7 @@ if pymongo.version_tuple >= (4, 11):
 told["existing"] = sorted({"find users", "select server"} & {*told["existing"]})
 points = telemetry.points("mongodb.client.instances")
 told["clients that are not closed"] = [str(sum(point.data.value for point in points))]
+told["repr"] = ["event_listeners"] if "event_listeners" in repr(pymongo.MongoClient(uri)) else []
 print(json.dumps({"told": told, "said": said, "made": tomorrow.made}))
 """
 
@@ -233,14 +257,12 @@ def today(mongodb_uri):
 
 def test_today(today):
     """With PyMongo as it is nothing is lost."""
-    everything = {"find users", "select server", "check out connection"}
-    everything |= {"mongodb.topology.discovery", "topology ID"}
-
     told = {kind: set(names) for kind, names in today["told"].items()}
-    assert len(told) == CLIENTS + 1
+    assert len(told) == CLIENTS + 2
     assert told.pop("existing") == {"find users", "select server"}
     assert told.pop(OPEN) == {"0"}
-    assert told == dict.fromkeys(told, everything)
+    assert told.pop(REPR) == set()
+    assert told == dict.fromkeys(told, SEEN_FROM_THE_START)
     assert [line for line in today["said"] if "lacks" in line] == []
 
 

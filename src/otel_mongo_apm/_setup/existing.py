@@ -9,12 +9,13 @@ from typing import Any
 from otel_mongo_apm._driver.classes import driver_client
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._driver.clients import check, has_servers
+from otel_mongo_apm._driver.keywords import hide_ours
 from otel_mongo_apm._driver.listeners import change_listeners
 from otel_mongo_apm._settings.settings import Settings
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._waits.selection import observe_anew
 
-from .client import client_listeners, ours_among
+from .client import client_listeners, client_telemetry, ours_among
 from .wrapped import keep_wrapped
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +47,10 @@ def instrument_client(client: Any, **settings: Any) -> None:
     keep_wrapped(telemetry)
     listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
     check(client)
-    if change_listeners(client, ours, listeners):
+    # Those that are quiet now see the commands on their way to the end, after the new ones.
+    on_their_way = [each for each in ours if client_telemetry(each).in_flight]
+    if change_listeners(client, ours, [*listeners, *on_their_way]):
+        hide_ours(client)
         observe_anew(client)
         _telemetries.add(telemetry)
         if has_servers(client):
