@@ -13,7 +13,7 @@ from mongod import or_skip
 from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._commands import in_flight
 from otel_mongo_apm._driver import private_names
-from otel_mongo_apm._operations import operation
+from otel_mongo_apm._operations import in_progress
 from otel_mongo_apm._pools import names
 from otel_mongo_apm._settings import environment, settings
 
@@ -46,8 +46,9 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     environment._warnings_given.clear()
     private_names.warn_of_loss.cache_clear()
     names._pools_by_name.clear()
-    in_flight._latest.set(None)
-    operation._latest.set(None)
+    in_flight._latest.set(0)
+    in_flight._retries.clear()
+    in_progress._in_progress.clear()
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
         MongoInstrumentor().uninstrument()

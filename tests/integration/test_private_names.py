@@ -289,6 +289,8 @@ PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "clie
 PUBLIC |= {"core", "AgnosticClientSession"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
+# They look things up in documents, in tasks or in our own listeners, not in PyMongo.
+LOOK_ELSEWHERE = {"callers", "client_reference", "documents", "failures", "wrapping"}
 LOOKUPS = {"get", "getattr", "hasattr"}
 PRIVATE = re.compile(r"_[A-Za-z]\w*|pymongo_|pymongo\.\w[\w.]*")
 
@@ -301,9 +303,9 @@ def last_part(argument):
 
 
 def nodes_of_driver():
-    """What the modules of `_driver` consist of, but for those of operations."""
+    """What those modules of `_driver` consist of that look for something of PyMongo's."""
     for path in Path(_driver.__file__).parent.glob("*.py"):
-        if path.stem not in OF_OPERATIONS:
+        if path.stem not in OF_OPERATIONS | LOOK_ELSEWHERE:
             yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 

@@ -16,7 +16,8 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ServerHeartbeatListener
 
 from otel_mongo_apm._driver.background import check_background
-from otel_mongo_apm._driver.failures import exception_failure, is_cancelled_check
+from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._driver.heartbeats import is_cancelled_check
 from otel_mongo_apm._otel.addresses import server_attributes, written
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.semconv import CLIENT_SERVER_HEARTBEAT_FAILED, HEARTBEAT_AWAITED
@@ -47,6 +48,9 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         telemetry: What all clients share.
         cluster: The client's cluster.
     """
+
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
 
     def __init__(self, client: ClientReference, telemetry: Telemetry, cluster: Cluster) -> None:
         self.client = client

@@ -15,6 +15,7 @@ from otel_mongo_apm._driver.documents import (
     SENSITIVE_COMMANDS,
     explains_secrets,
     is_speculative_authentication,
+    known_name,
 )
 from otel_mongo_apm._otel.semconv import MONGODB
 
@@ -46,7 +47,7 @@ def gate(
     # By MongoDB's own convention what the driver does by itself is an operation like others.
     is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
     needs_parent = is_by_itself or settings.require_parent
-    if command_name in HELLO_COMMANDS or command_name == EXPLAIN:
+    if known_name(command_name) in HELLO_COMMANDS or command_name == EXPLAIN:
         return _plain_within_a_trace if needs_parent else _plain
     return _within_a_trace if needs_parent else None
 
@@ -57,7 +58,7 @@ def is_excluded(
     """Whether there are to be no spans of a command or an operation."""
     return (
         not settings.command_spans
-        or name in settings.exclude_commands
+        or known_name(name) in map(known_name, settings.exclude_commands)
         or database in settings.exclude_databases
         or not settings.exclude_collections.isdisjoint({collection, f"{database}.{collection}"})
     )

@@ -11,8 +11,9 @@ from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
 from otel_mongo_apm._driver.documents import (
-    AWAIT_DATA,
     COLLECTION_FIELDS,
+    NO_FIELD,
+    TAILABLE,
     collection_name,
     opens_tail,
     returned_rows,
@@ -58,6 +59,9 @@ class CommandTelemetry(CommandListener):
         spans: What starts and describes the spans.
     """
 
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
+
     def __init__(
         self,
         client: ClientReference,
@@ -83,14 +87,14 @@ class CommandTelemetry(CommandListener):
         if not self.telemetry.is_on or (context and is_suppressed(context)):
             return
         name, database, document = event.command_name, event.database_name, event.command
-        collection = document.get(COLLECTION_FIELDS.get(name, ""))
+        collection = document.get(COLLECTION_FIELDS.get(name, NO_FIELD))
         if collection.__class__ is not str:
             collection = collection_name(name, database, document)
         address = event.connection_id
         signature = self._signatures[name, database, collection, address]
         connection = self._connections.of(name, (address, event.server_connection_id))
         command = in_flight_command(event, signature, self._timeline.latest, connection)
-        if name in CURSOR_COMMANDS or AWAIT_DATA in document:
+        if name in CURSOR_COMMANDS or TAILABLE in document:
             self._look_closer(command, event, name, document)
         try:
             if command.special is None or command.special.put_off is None:
@@ -109,7 +113,7 @@ class CommandTelemetry(CommandListener):
         if name == "getMore":
             special = command.special = command.special or Special()
             special.cursor = cursor = self._cursors.of(document)
-            if waits_for_documents(name, document) or (cursor and cursor.waits):
+            if waits_for_documents(name, document) or (cursor and cursor.is_tail):
                 special.put_off = event
         elif name == "killCursors":
             self._cursors.close(document.get("cursors", ()))
@@ -201,8 +205,8 @@ class CommandTelemetry(CommandListener):
                 self._cursors.close([special.cursor.id])
         elif cursor_id:
             opened_by = command.span.get_span_context()
-            waits = special is not None and special.opens_tail
-            self._cursors.open(OpenCursor(cursor_id, opened_by, waits))
+            is_tail = special is not None and special.opens_tail
+            self._cursors.open(OpenCursor(cursor_id, opened_by, is_tail))
 
 
 def _measure(instruments: Instruments, command: InFlightCommand, seconds: float) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _RAW_DEPTH = 100  # MongoDB lets no document be deeper.
 
-
 _json = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 

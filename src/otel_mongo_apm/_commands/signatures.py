@@ -16,7 +16,7 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
 
 from otel_mongo_apm._driver.documents import (
     BATCH_FIELDS,
-    COLLECTION_COMMANDS,
+    COLLECTION_FIELDS,
     collection_in,
     plain,
     summary,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     # Command, database, what the command names as a collection, and server.
     Key = tuple[str, str, str | None, Address]
-
 
 MAX_SIGNATURES = 10_000
 
@@ -103,7 +102,7 @@ class CommandSignatures(dict["Key", CommandSignature]):
             metric_attributes=self._metric_attributes(attributes),
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
-            names_collection=command_name in COLLECTION_COMMANDS,
+            names_collection=COLLECTION_FIELDS.get(command_name) == command_name,
         )
 
     def _metric_attributes(self, attributes: Attributes) -> Attributes:

@@ -11,6 +11,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
 )
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
+from otel_mongo_apm._driver.documents import batch_size
 from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
 from otel_mongo_apm._otel.shield import shielded
 
@@ -128,8 +129,8 @@ class CommandSpans:
         """Set what costs too much to be set on a span that nobody sees."""
         signature, span = command.signature, command.span
         if signature.batch_field:
-            size = len(event.command.get(signature.batch_field, ()))
-            if size != 1:
+            size = batch_size(event.command, signature.batch_field)
+            if size is not None and size != 1:
                 span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
         if self._query_text:
             text = self._query_text(event.command, signature.names_collection)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .hooks import Hooks
     from .trial import Trial
 
-
 # The loggers of our modules; the cluster's logger tells of servers, not of us.
 _OUR_MODULES = f"{SCOPE_NAME}._"
 

@@ -30,6 +30,15 @@ def caller() -> Hashable:
     return get_ident() if greenlet is None or greenlet.parent is None else greenlet
 
 
+def caller_number() -> int:
+    """A number that no other task, greenlet or thread has at the same time.
+
+    Whoever keeps it does not keep the task.
+    """
+    who = caller()
+    return who if isinstance(who, int) else id(who)
+
+
 def is_over(caller: Hashable) -> bool:
     """Whether a task or greenlet that called PyMongo is done, or has gone on to something else."""
     if isinstance(caller, asyncio.Task):

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-import pymongo.errors
 
-from .failures import operation_cancelled
+from .heartbeats import operation_cancelled
 from .private_names import is_there, warn_of_loss
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from bson.objectid import ObjectId
     from pymongo.topology_description import TopologyDescription
-
 
 # Where PyMongo makes the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
 _ENCRYPTION_MODULES = (

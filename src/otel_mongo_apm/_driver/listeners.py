@@ -12,7 +12,6 @@ from .private_names import NO_WAITS, takes, warn_of_loss
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-
 # The kinds of listeners that we have, and how PyMongo calls them in private.
 _KINDS = {
     CommandListener: ("command", "commands"),

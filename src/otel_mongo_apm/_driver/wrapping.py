@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     # From the method, and whether the wrapper is in force, to the wrapper.
     Wrap = Callable[[Callable[..., Any], Callable[[], bool]], Callable[..., Any]]
 
-
 _replaced: Counter[str] = Counter()
 
 

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
         Observation,
     )
 
-
 # The buckets that the conventions advise, in seconds and in rows; and ours, in seconds.
 DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 ROWS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)

@@ -20,7 +20,7 @@ from otel_mongo_apm._otel.semconv import (
     DB_MONGODB_TXN_NUMBER,
 )
 
-from .operation import operation_in_progress, outside_of_operations
+from .in_progress import operation_in_progress
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -38,9 +38,6 @@ class MongodbCommandSpans(CommandSpans):
     def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
         super().__init__(telemetry, timeline)
         self.describe_each_start = self.tell_each_success = True
-        self._request_hook = self._request_hook and outside_of_operations(self._request_hook)
-        self._response_hook = self._response_hook and outside_of_operations(self._response_hook)
-        self._failed_hook = self._failed_hook and outside_of_operations(self._failed_hook)
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
         """Describe how a command ended that the server calls a success."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry.semconv.attributes.db_attributes import (
-    DB_SYSTEM_NAME,
-)
+from opentelemetry.semconv.attributes.db_attributes import DB_SYSTEM_NAME
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 
 from .semconv import MONGODB, REPLICA_SET_NAME

@@ -92,6 +92,9 @@ class PoolTelemetry(ConnectionPoolListener):
         commands: Who is told when the connection of a command is given back or closed.
     """
 
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
+
     def __init__(
         self,
         client: ClientReference,

@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from otel_mongo_apm._driver.callers import is_over
-from otel_mongo_apm._otel.semconv import (
-    POOL_NAME,
-)
+from otel_mongo_apm._otel.semconv import POOL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from otel_mongo_apm._otel.addresses import Attributes
 
-
 DEFAULT_MAX_SIZE = 100
-
 
 # How many callers may wait before those are dropped that have gone without a word.
 MANY_PENDING = 256

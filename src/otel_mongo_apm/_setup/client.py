@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
 from otel_mongo_apm._cluster.log import ClusterLog
@@ -16,7 +16,7 @@ from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._commands.spans import CommandSpans
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
-from otel_mongo_apm._operations.operation import context_in_progress
+from otel_mongo_apm._operations.in_progress import context_in_progress
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
 from otel_mongo_apm._waits.spans import Waits
@@ -61,6 +61,7 @@ class ClientTelemetry:
         )
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
+        _alive[id(self)] = self
 
     def listeners(self) -> Iterator[_EventListener]:
         """Make its set: without those whose telemetry is off."""
@@ -76,7 +77,7 @@ class ClientTelemetry:
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
         spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
-        return self._keep(
+        return self._own(
             CommandTelemetry(
                 self.client,
                 self.telemetry,
@@ -93,7 +94,7 @@ class ClientTelemetry:
         Args:
             commands: The one to commands, if there is one.
         """
-        return self._keep(
+        return self._own(
             PoolTelemetry(
                 self.client,
                 self.telemetry,
@@ -107,10 +108,12 @@ class ClientTelemetry:
 
     def heartbeat_listener(self) -> HeartbeatTelemetry:
         """Make the one to heartbeats."""
-        return self._keep(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
+        return self._own(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
 
-    def _keep(self, listener: Listener) -> Listener:
-        _of_listener[listener] = self
+    def _own(self, listener: Listener) -> Listener:
+        # A client keeps its listeners, and so this with them. A table with weak keys would keep all
+        # for ever: by way of the cluster's description this reaches the listeners.
+        listener.owner = self
         return listener
 
     def observed_pools(self) -> list[Pool]:
@@ -131,17 +134,17 @@ class ClientTelemetry:
         self.cluster.start_anew()
 
 
-# A client keeps its listeners, and they keep what is known of it, for as long as they are there.
-_of_listener: WeakKeyDictionary[Any, ClientTelemetry] = WeakKeyDictionary()
+_alive: WeakValueDictionary[int, ClientTelemetry] = WeakValueDictionary()
 
 
 def client_telemetry(listener: Any) -> ClientTelemetry:
     """All that is known of the client of one of our listeners."""
-    return _of_listener[listener]
+    owner: ClientTelemetry = listener.owner
+    return owner
 
 
 def _start_anew() -> None:
-    for client in set(_of_listener.values()):
+    for client in list(_alive.values()):
         client.start_anew()
 
 
