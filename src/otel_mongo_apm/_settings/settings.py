@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .environment import as_drivers_do, from_environment, variable
 from .kinds import FLAG, HOOK, LENGTH, NAMES, SECONDS, Kind, choice, provider_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
-    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+    from opentelemetry.trace import TracerProvider
+    from typing_extensions import Unpack
 
-    RequestHook = Callable[[Span, CommandStartedEvent], None]
-    ResponseHook = Callable[[Span, CommandSucceededEvent], None]
-    FailedHook = Callable[[Span, CommandFailedEvent], None]
-else:
-    # PyMongo is an extra and may not be there, but the names of the hooks' types are public.
-    RequestHook = ResponseHook = FailedHook = Callable[[Any, Any], None]
+    from .hooks import FailedHook, RequestHook, ResponseHook
+    from .keywords import Keywords
 
 
 T = TypeVar("T")
@@ -112,11 +109,15 @@ class Settings:
             object.__setattr__(self, setting.name, value)
 
     @classmethod
-    def resolve(cls, **keywords: Any) -> Settings:
+    def resolve(cls, settings: Settings | None = None, /, **keywords: Unpack[Keywords]) -> Settings:
         """Settings from keywords and, where none is given, from the environment.
 
         ``capture_statement=True`` is accepted for ``query_text="raw"``, as
         opentelemetry-instrumentation-pymongo has it.
+
+        Args:
+            settings: What to use instead of the environment and the defaults.
+            keywords: The fields of `Settings`.
 
         Raises:
             TypeError: A keyword is unknown, or its value is of a wrong type.
@@ -126,7 +127,12 @@ class Settings:
             message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
             raise TypeError(message)
         given = {name: value for name, value in keywords.items() if value is not None}
-        found = {**_without_alias(from_environment(KINDS)), **_without_alias(given)}
+        if settings is not None:
+            if not isinstance(settings, Settings):
+                message = f"Not a Settings object: {settings!r}."
+                raise TypeError(message)
+            return replace(settings, **without_alias(given))
+        found: dict[str, Any] = {**without_alias(from_environment(KINDS)), **without_alias(given)}
         if found.get("span_convention") == "mongodb":
             found = {**as_drivers_do(), **found}
         return cls(**found)
@@ -149,7 +155,7 @@ def _checked(name: str, value: Any) -> Any:
         raise type(error)(message) from None
 
 
-def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
+def without_alias(values: dict[str, Any]) -> dict[str, Any]:
     """Replace `capture_statement`; where `query_text` is given beside it, that one counts."""
     if "capture_statement" in values and _checked(
         "capture_statement", values.pop("capture_statement")

@@ -19,6 +19,7 @@ from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
 from otel_mongo_apm._operations.in_progress import context_in_progress
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
+from otel_mongo_apm._waits.selection import observe_anew
 from otel_mongo_apm._waits.spans import Waits
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class ClientTelemetry:
             ClusterSpans(telemetry, timeline),
             telemetry.topology_instruments,
         )
+        self._commands: CommandTelemetry | None = None
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
         _alive[id(self)] = self
@@ -76,17 +78,28 @@ class ClientTelemetry:
 
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
-        spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
-        return self._own(
-            CommandTelemetry(
-                self.client,
-                self.telemetry,
-                self.timeline,
-                self.in_flight,
-                self.connections,
-                spans(self.telemetry, self.timeline),
-            )
+        self._commands = CommandTelemetry(
+            self.client,
+            self.telemetry,
+            self.timeline,
+            self.in_flight,
+            self.connections,
+            self._command_spans(),
         )
+        return self._own(self._commands)
+
+    def _command_spans(self) -> CommandSpans:
+        spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
+        return spans(self.telemetry, self.timeline)
+
+    def take_settings(self) -> None:
+        """Take over the settings that can change."""
+        if self._commands:
+            self._commands.take_settings(self._command_spans())
+        if self.waits:
+            self.waits.take_settings()
+        if (client := self.client()) is not None:
+            observe_anew(client)
 
     def pool_listener(self, commands: CommandTelemetry | None = None) -> PoolTelemetry:
         """Make the one to connection pools.
@@ -141,6 +154,11 @@ def client_telemetry(listener: Any) -> ClientTelemetry:
     """All that is known of the client of one of our listeners."""
     owner: ClientTelemetry = listener.owner
     return owner
+
+
+def clients_of(telemetry: Telemetry) -> list[ClientTelemetry]:
+    """The clients that are there of those that share settings."""
+    return [client for client in list(_alive.values()) if client.telemetry is telemetry]
 
 
 def _start_anew() -> None:
