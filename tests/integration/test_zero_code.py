@@ -1,4 +1,4 @@
-"""Applications that run under `opentelemetry-instrument` and have hooks and settings of their own."""
+"""Applications under `opentelemetry-instrument` that have hooks and settings of their own."""
 
 from __future__ import annotations
 

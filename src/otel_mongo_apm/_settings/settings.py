@@ -64,8 +64,9 @@ class Settings:
             before it has a span; one that failed always has one.
         events: Whether cluster events are told in spans, as log events, both or not at all.
         pool_metrics: Whether connection pools are measured.
-        on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: say so,
-            uninstrument it, or leave all spans to it.
+        on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: warn that
+            every command has two spans, replace its listener in each client, or leave all spans to
+            it. Default: replace, with a warning.
         pool_use_time: Whether the use of each connection is measured, too.
         topology_metrics: Whether servers, topology and heartbeats are measured.
     """
@@ -97,8 +98,8 @@ class Settings:
     )
     pool_metrics: bool = _setting(FLAG, default=True)
     pool_use_time: bool = _setting(FLAG, default=False)
-    on_conflict: Literal["warn", "replace", "defer"] = _setting(
-        choice("warn", "replace", "defer"), "warn"
+    on_conflict: Literal["warn", "replace", "defer"] | None = _setting(
+        choice("warn", "replace", "defer"), None
     )
     topology_metrics: bool = _setting(FLAG, default=True)
 

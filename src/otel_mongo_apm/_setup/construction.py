@@ -93,6 +93,8 @@ def _warn_of_sharing(reference: ClientReference) -> None:
 def _made(client: Any) -> None:
     check(client)
     hide_ours(client)
+    if ours := ours_among(client.options.event_listeners):
+        resolve_conflict(ours[0].telemetry, client)
 
 
 def _wrap_all() -> Iterator[Undo]:

@@ -16,6 +16,7 @@ from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._waits.selection import observe_anew
 
 from .client import client_listeners, client_telemetry, ours_among
+from .conflicts import resolve_conflict
 from .wrapped import keep_wrapped
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def instrument_client(
     on_their_way = [each for each in ours if client_telemetry(each).in_flight]
     if change_listeners(own, ours, [*listeners, *on_their_way]):
         hide_ours(own)
+        resolve_conflict(telemetry, own)
         observe_anew(own)
         _telemetries.add(telemetry)
         if has_servers(own):
