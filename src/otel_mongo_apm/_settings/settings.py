@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from .environment import as_drivers_do, from_environment, variable
-from .kinds import FLAG, HOOK, LENGTH, NAMES, SECONDS, Kind, choice, provider_of
+from .environment import as_drivers_do, from_environment, variable, warn_once
+from .kinds import (
+    COLLECTIONS,
+    COMMANDS,
+    DATABASES,
+    FLAG,
+    HOOK,
+    LENGTH,
+    SECONDS,
+    Kind,
+    choice,
+    provider_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,9 +99,9 @@ class Settings:
     query_text_max_length: int = _setting(LENGTH, 1024)
     query_text_keys: Literal["kept", "masked"] = _setting(choice("kept", "masked"), "kept")
     error_messages: bool = _setting(FLAG, default=False)
-    exclude_commands: frozenset[str] = _setting(NAMES, frozenset())
-    exclude_databases: frozenset[str] = _setting(NAMES, frozenset())
-    exclude_collections: frozenset[str] = _setting(NAMES, frozenset())
+    exclude_commands: frozenset[str] = _setting(COMMANDS, frozenset())
+    exclude_databases: frozenset[str] = _setting(DATABASES, frozenset())
+    exclude_collections: frozenset[str] = _setting(COLLECTIONS, frozenset())
     require_parent: bool = _setting(FLAG, default=False)
     wait_span_threshold: float = _setting(SECONDS, 0.010)
     events: Literal["span", "logs", "both", "none"] = _setting(
@@ -132,11 +143,26 @@ class Settings:
             if not isinstance(settings, Settings):
                 message = f"Not a Settings object: {settings!r}."
                 raise TypeError(message)
-            return replace(settings, **without_alias(given))
+            return _unlikely_warned_of(replace(settings, **without_alias(given)))
         found: dict[str, Any] = {**without_alias(from_environment(KINDS)), **without_alias(given)}
         if found.get("span_convention") == "mongodb":
             found = {**as_drivers_do(), **found}
-        return cls(**found)
+        return _unlikely_warned_of(cls(**found))
+
+
+# In seconds. Who says more has mostly meant milliseconds.
+UNLIKELY_THRESHOLD = 5.0
+
+
+def _unlikely_warned_of(settings: Settings) -> Settings:
+    """The settings; of a value that is accepted and hardly meant is warned once."""
+    seconds = settings.wait_span_threshold
+    if seconds >= UNLIKELY_THRESHOLD:
+        warn_once(
+            f"wait_span_threshold={seconds:g} is in seconds: waits shorter than {seconds:g} s have no"
+            f" spans. For {seconds:g} ms, set it to {seconds / 1000:g}."
+        )
+    return settings
 
 
 # Every keyword and what it accepts: the fields, and an alias that is none.
