@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import local_mongodb
 import pytest
 from in_memory import InMemoryTelemetry
+from installed_mongod import MongoDBUnavailableError, mongod_path
 from mongod import or_skip
 
 from otel_mongo_apm import MongoInstrumentor
@@ -19,6 +21,38 @@ from otel_mongo_apm._settings import environment, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MAX_WORKERS = 8  # Each has MongoDB servers of its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+# Else one worker's server could be given a port on which another's test needs nobody to listen.
+local_mongodb.PORTS = local_mongodb.PORTS[WORKER % MAX_WORKERS :: MAX_WORKERS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run tests side by side, unless they would share the user's MongoDB."""
+    return 0 if os.environ.get("MONGODB_URI") else min(2 * (os.cpu_count() or 1), MAX_WORKERS)
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C interrupt what tests run, even where this process was started to ignore it.
+
+    That is how a shell starts `make test &`; programs that tests start would inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Say which MongoDB there is, and if there is none how to get one."""
+    if os.environ.get("MONGODB_URI"):  # It may have a password.
+        return "MongoDB: that of $MONGODB_URI"
+    try:
+        return f"MongoDB: {mongod_path()}"
+    except MongoDBUnavailableError as unavailable:
+        return f"MongoDB: none, so most tests are skipped. {unavailable}"
 
 
 @pytest.fixture

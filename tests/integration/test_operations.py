@@ -578,7 +578,8 @@ class Interrupting(CommandListener):
 
 def test_attempts(client, telemetry, mongodb_uri):
     """All attempts at a call are inside of its one span, which ends well if one of them does."""
-    point = {"failCommands": ["find"], "errorCode": 91, "errorLabels": ["RetryableWriteError"]}
+    # NetworkTimeout: unlike ShutdownInProgress, it does not make the retry wait for a heartbeat.
+    point = {"failCommands": ["find"], "errorCode": 89, "errorLabels": ["RetryableWriteError"]}
     with pymongo.MongoClient(
         mongodb_uri, event_listeners=event_listeners(command_spans=False)
     ) as control:

@@ -159,8 +159,8 @@ def _unlikely_warned_of(settings: Settings) -> Settings:
     seconds = settings.wait_span_threshold
     if seconds >= UNLIKELY_THRESHOLD:
         warn_once(
-            f"wait_span_threshold={seconds:g} is in seconds: waits shorter than {seconds:g} s have no"
-            f" spans. For {seconds:g} ms, set it to {seconds / 1000:g}."
+            f"wait_span_threshold={seconds:g} is in seconds: waits shorter than {seconds:g} s have"
+            f" no spans. For {seconds:g} ms, set it to {seconds / 1000:g}."
         )
     return settings
 
