@@ -9,11 +9,9 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-import dns.asyncresolver
 import dns.flags
 import dns.message
 import dns.rdatatype
-import dns.resolver
 import dns.rrset
 
 if TYPE_CHECKING:
@@ -52,6 +50,11 @@ def _on_this_machine(look_up):
 @contextmanager
 def srv_of(port: int) -> Iterator[str]:
     """A URI whose SRV record names the MongoDB on a port of this machine."""
+    # Here, since an old PyMongo, which looks names up when it makes a client, has something of its
+    # own in the place of these modules.
+    import dns.asyncresolver  # noqa: PLC0415
+    import dns.resolver  # noqa: PLC0415
+
     with _Names(("127.0.0.1", 0), _Questions) as server:
         server.port = port
         Thread(target=server.serve_forever, daemon=True).start()
