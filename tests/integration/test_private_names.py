@@ -68,6 +68,8 @@ ALL_OF_EXISTING = {
 
 # What `repr()` of a client must not show.
 REPR = "repr"
+# What PyMongo says of a client that is never closed.
+STACK = "stack"
 CLIENTS = 3 + (pymongo.version_tuple >= (4, 11)) + bool(LOOKED_UP_LATE)
 # How many of them are counted in the end.
 OPEN = "clients that are not closed"
@@ -130,6 +132,18 @@ CASES = [
         "_servers",
         (renamed("_servers"),),
         "Topology._servers: it is not known whether a client has connected already",
+    ),
+    Case(
+        "_topology_settings",
+        (("", r"\b_topology_settings\b", "_settings_of_topology"),),
+        "_topology_settings._stack: unclosed clients show a frame of otel-mongo-apm",
+        told={STACK: {"ours"}},
+    ),
+    Case(
+        "_stack",
+        (renamed("_stack"),),
+        "_topology_settings._stack: unclosed clients show a frame of otel-mongo-apm",
+        told={STACK: {"ours"}},
     ),
     Case(
         "_options",
@@ -238,6 +252,9 @@ if pymongo.version_tuple >= (4, 11):
 told["existing"] = sorted({"find users", "select server"} & {*told["existing"]})
 points = telemetry.points("mongodb.client.instances")
 told["clients that are not closed"] = [str(sum(point.data.value for point in points))]
+settings = [each for name, each in vars(clients[-1]).items() if "settings" in name][0]
+stacks = [each for name, each in vars(settings).items() if "_stack" in name]
+told["stack"] = ["ours"] if any("construction.py" in each for each in stacks) else []
 told["repr"] = ["event_listeners"] if "event_listeners" in repr(pymongo.MongoClient(uri)) else []
 print(json.dumps({"told": told, "said": said, "made": tomorrow.made}))
 """
@@ -258,10 +275,10 @@ def today(mongodb_uri):
 def test_today(today):
     """With PyMongo as it is nothing is lost."""
     told = {kind: set(names) for kind, names in today["told"].items()}
-    assert len(told) == CLIENTS + 2
+    assert len(told) == CLIENTS + 3
     assert told.pop("existing") == {"find users", "select server"}
     assert told.pop(OPEN) == {"0"}
-    assert told.pop(REPR) == set()
+    assert told.pop(REPR) == told.pop(STACK) == set()
     assert told == dict.fromkeys(told, SEEN_FROM_THE_START)
     assert [line for line in today["said"] if "lacks" in line] == []
 
