@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pymongo
 import pytest
 from local_dns import srv_of
+from local_mongodb import eventually
 from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor, event_listeners, instrument_client
@@ -73,7 +74,7 @@ def test_in_time(mongodb_uri, telemetry, caplog):
         client.shop.users.find_one()
 
         assert caplog.records == []
-        assert telemetry.named("mongodb.topology.discovery")
+        eventually(lambda: telemetry.named("mongodb.topology.discovery"), "the discovery")
         assert telemetry.points("db.client.connection.count")
 
 

@@ -39,6 +39,7 @@ class Case:
         name: As `_driver` has it.
         changes: To PyMongo's source.
         warning: What names it, and says what is lost without it.
+        also: What else is lost, in a warning of its own.
         lost: What is told no more, of which client.
         told: What is told instead.
         gone: Modules that have moved.
@@ -47,6 +48,7 @@ class Case:
     name: str
     changes: tuple[Change, ...]
     warning: str
+    also: tuple[str, ...] = ()
     lost: dict[str, set[str]] = field(default_factory=dict)
     told: dict[str, set[str]] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
@@ -56,12 +58,20 @@ WAITS = {kind: {"select server"} for kind in ALL}
 SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+NO_COMMENTS = {kind: {"comment"} for kind in ALL}
+COMMENTS = "Connection.add_server_api(command): comments of commands carry no trace context"
+COMMENTERS = "Connection.listeners.event_listeners(): comments of commands carry no trace context"
+WAITS_AND_COMMENTS = {kind: {"select server", "comment"} for kind in ALL}
+OWN = (
+    "names that begin with pymongo_ in pymongo.periodic_executor:"
+    " its own threads and tasks are taken for callers"
+)
 IDS = {kind: {"topology ID"} for kind in ALL}
-SEEN_FROM_THE_START = {"find users", "select server", "check out connection"}
-SEEN_FROM_THE_START |= {"mongodb.topology.discovery", "topology ID"}
+SEEN_FROM_THE_START = {"find users", "select server", "check out connection", "comment"}
+SEEN_FROM_THE_START |= {"mongodb.topology.discovery", "topology ID", "request"}
 SRV = "_resolve_srv_info: clients whose SRV record was not looked up yet cannot be instrumented"
 ALL_OF_EXISTING = {
-    "existing": {"find users", "select server"},
+    "existing": {"find users", "select server", "comment"},
     **{kind: SEEN_FROM_THE_START for kind in LOOKED_UP_LATE},  # noqa: C420
 }
 
@@ -75,17 +85,17 @@ CLIENTS = 3 + (pymongo.version_tuple >= (4, 11)) + bool(LOOKED_UP_LATE)
 OPEN = "clients that are not closed"
 
 CASES = [
-    Case("topology", (moved("topology"),), SELECTION, WAITS, gone=("topology",)),
-    Case("Topology", (renamed("Topology"),), SELECTION, WAITS),
-    Case("select_server", (renamed("select_server"),), SELECTION, WAITS),
-    Case("select_server", (renamed("selector", "topology"),), SELECTION, WAITS),
+    Case("topology", (moved("topology"),), SELECTION, lost=WAITS, gone=("topology",)),
+    Case("Topology", (renamed("Topology"),), SELECTION, lost=WAITS),
+    Case("select_server", (renamed("select_server"),), SELECTION, lost=WAITS),
+    Case("select_server", (renamed("selector", "topology"),), SELECTION, lost=WAITS),
     Case(
         "description",
         (renamed("description"),),
         "Topology.description: waits for a server have no spans",
-        WAITS,
+        lost=WAITS,
     ),
-    Case("_listeners", (renamed("_listeners"),), LISTENERS, WAITS),
+    Case("_listeners", (renamed("_listeners"),), LISTENERS, lost=WAITS),
     Case(
         "event_listeners",
         (
@@ -97,7 +107,8 @@ CASES = [
             ),
         ),
         LISTENERS,
-        WAITS,
+        also=(COMMENTERS,),
+        lost=WAITS_AND_COMMENTS,
     ),
     Case(
         "event_listeners",
@@ -106,27 +117,25 @@ CASES = [
             ("client_options", r"_event_listeners\.event_listeners\(", r"\g<0>None"),
         ),
         LISTENERS,
-        WAITS,
+        also=(COMMENTERS,),
+        lost=WAITS_AND_COMMENTS,
     ),
     Case(
         "_topology",
         (renamed("_topology"),),
         "client._topology: clusters are not told of",
-        {**IDS, OPEN: {"0"}},
-        {OPEN: {str(CLIENTS)}},
+        lost=IDS,
     ),
     Case(
         "_topology_id",
         (renamed("_topology_id"),),
         "Topology._topology_id: topologies are told of without their IDs",
-        IDS,
+        lost=IDS,
     ),
     Case(
         "_closed",
         (renamed("_closed"),),
         "Topology._closed: clients that were closed may still be counted",
-        {OPEN: {"0"}},
-        {OPEN: {str(CLIENTS)}},
     ),
     Case(
         "_servers",
@@ -151,18 +160,30 @@ CASES = [
         "ClientOptions._options: repr() of clients shows that they have listeners",
         told={REPR: {"event_listeners"}},
     ),
-    Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, ALL_OF_EXISTING),
+    Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
+    Case(
+        "pool",
+        (
+            moved("pool"),
+            ("settings", r"import (?:common, )?monitor, pool", r"\g<0>_of_tomorrow as pool"),
+        ),
+        COMMENTS,
+        lost=NO_COMMENTS,
+        gone=("pool",),
+    ),
+    Case("listeners", (renamed("listeners"),), COMMENTERS, lost=NO_COMMENTS),
+    Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, lost=ALL_OF_EXISTING),
     Case(
         "_EventListeners__",
         (("monitoring", r"__(\w+)_listeners\b", r"__\1_list"),),
         EXISTING,
-        ALL_OF_EXISTING,
+        lost=ALL_OF_EXISTING,
     ),
     Case(
         "_EventListeners__enabled_for_",
         (("monitoring", "__enabled_for_", "__has_"),),
         EXISTING,
-        ALL_OF_EXISTING,
+        lost=ALL_OF_EXISTING,
     ),
     Case(
         "_OperationCancelled",
@@ -172,8 +193,9 @@ CASES = [
     Case(
         "pymongo_",
         (("", r'"pymongo_(?=\w+_(?:thread|task)")', '"driver_'),),
-        "names that begin with pymongo_: its own threads and tasks are taken for callers",
+        OWN,
     ),
+    Case("periodic_executor", (renamed("periodic_executor"),), OWN, gone=("periodic_executor",)),
     Case(
         "encryption",
         (moved("encryption"),),
@@ -184,7 +206,9 @@ CASES = [
 OF_LATE_LOOKUPS = {"_resolve_srv_info", "keyword_opts"}
 if LOOKED_UP_LATE:
     CASES += [
-        Case(name, (("mongo_client", pattern, replacement),), SRV, {"srv": SEEN_FROM_THE_START})
+        Case(
+            name, (("mongo_client", pattern, replacement),), SRV, lost={"srv": SEEN_FROM_THE_START}
+        )
         for name, pattern, replacement in (
             ("_resolve_srv_info", r"\b_resolve_srv_info\b", "_srv_info"),
             ("keyword_opts", '"keyword_opts"', '"keywords"'),
@@ -212,7 +236,11 @@ class Heard(logging.Handler):
 said, told, clients = [], {}, []
 logging.getLogger("otel_mongo_apm").addHandler(Heard(logging.WARNING))
 telemetry = InMemoryTelemetry()
-settings = {**telemetry.providers, "wait_span_threshold": 0}
+def note_comment(span, event):
+    span.set_attribute("comment", "comment" in event.command)
+
+settings = {**telemetry.providers, "wait_span_threshold": 0, "comment_propagation": "trace"}
+settings["request_hook"] = note_comment
 
 def note(kind, client):
     spans = telemetry.spans
@@ -220,18 +248,21 @@ def note(kind, client):
     told[kind] = sorted(
         {span.name for span in spans}
         | {"topology ID" for event in events if "mongodb.client.topology.id" in event.attributes}
+        | {"comment" for span in spans if span.attributes.get("comment")}
     )
     clients.append(client)  # So that it can be counted in the end.
     telemetry.forget()
 
 def use(kind, client):
     with client:
-        client.shop.users.find_one()
+        with telemetry.tracer.start_as_current_span("request"):
+            client.shop.users.find_one()
     note(kind, client)
 
 async def use_async(kind):
     async with pymongo.AsyncMongoClient(uri) as client:
-        await client.shop.users.find_one()
+        with telemetry.tracer.start_as_current_span("request"):
+            await client.shop.users.find_one()
     note(kind, client)
 
 existing = pymongo.MongoClient(uri)
@@ -250,7 +281,7 @@ use("sync", pymongo.MongoClient(uri, connect=False))
 if pymongo.version_tuple >= (4, 11):
     asyncio.run(use_async("async"))
 # When its next heartbeat comes, which may be in ten seconds, its cluster is told of, too.
-told["existing"] = sorted({"find users", "select server"} & {*told["existing"]})
+told["existing"] = sorted({"find users", "select server", "comment"} & {*told["existing"]})
 points = telemetry.points("mongodb.client.instances")
 told["clients that are not closed"] = [str(sum(point.data.value for point in points))]
 settings = [each for name, each in vars(clients[-1]).items() if "settings" in name][0]
@@ -277,7 +308,7 @@ def test_today(today):
     """With PyMongo as it is nothing is lost."""
     told = {kind: set(names) for kind, names in today["told"].items()}
     assert len(told) == CLIENTS + 3
-    assert told.pop("existing") == {"find users", "select server"}
+    assert told.pop("existing") == {"find users", "select server", "comment"}
     assert told.pop(OPEN) == {"0"}
     assert told.pop(REPR) == told.pop(STACK) == set()
     assert told == dict.fromkeys(told, SEEN_FROM_THE_START)
@@ -291,10 +322,13 @@ def test_tomorrow(mongodb_uri, today, case):
 
     assert all(tomorrow["made"].values())
     assert len(tomorrow["made"]) == len(case.changes)
-    (warning,) = set(tomorrow["said"]) - set(today["said"])
-    assert tomorrow["said"].count(warning) == 1
-    assert warning.startswith(f"PyMongo {pymongo.version} lacks ")
-    assert warning.endswith(f"{case.warning}.")
+    warnings = set(tomorrow["said"]) - set(today["said"])
+    assert all(tomorrow["said"].count(warning) == 1 for warning in warnings)
+    assert all(warning.startswith(f"PyMongo {pymongo.version} lacks ") for warning in warnings)
+    for expected in (case.warning, *case.also):
+        (warning,) = (each for each in warnings if each.endswith(f"{expected}."))
+        warnings.remove(warning)
+    assert warnings == set()
     assert {kind: set(names) for kind, names in tomorrow["told"].items()} == {
         kind: set(names) - case.lost.get(kind, set()) | case.told.get(kind, set())
         for kind, names in today["told"].items()
@@ -305,6 +339,8 @@ def test_tomorrow(mongodb_uri, today, case):
 # and where PyMongo has its public classes.
 PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
 PUBLIC |= {"core", "AgnosticClientSession"}
+# Python's.
+PUBLIC |= {"cr_frame"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.

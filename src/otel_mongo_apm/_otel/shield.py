@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .exceptions import stacktrace
-from .signals import is_raised_by_signal_handler
+from .signals import is_of_a_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any],
         try:
             method(listener, event)
         except Exception as error:  # To be logged where it is in hand no longer.
-            if is_raised_by_signal_handler(error):
+            if is_of_a_signal(error):
                 raise
             failure = error
         else:
@@ -85,7 +85,7 @@ def _shielded(
         try:
             return function(*args, **kwargs)
         except Exception as error:  # To be logged where it is in hand no longer.
-            if is_raised_by_signal_handler(error):
+            if is_of_a_signal(error):
                 raise
             failure = error
         try:

@@ -15,8 +15,9 @@ from otel_mongo_apm._settings.settings import Settings
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._waits.selection import observe_anew
 
-from .client import client_listeners, client_telemetry, ours_among
+from .client import client_listeners, client_telemetry, end_clusters, ours_among
 from .conflicts import resolve_conflict
+from .native_tracing import tell_native_tracing
 from .wrapped import keep_wrapped
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def instrument_client(
         hide_ours(own)
         resolve_conflict(telemetry, own)
         observe_anew(own)
+        tell_native_tracing(own)
         _telemetries.add(telemetry)
         if has_servers(own):
             _logger.warning(
@@ -79,5 +81,6 @@ def quiet_existing_clients() -> bool:
     telemetries = list(_telemetries)
     for telemetry in telemetries:
         telemetry.turn_off()
+        end_clusters(telemetry)
     _telemetries.clear()
     return bool(telemetries)

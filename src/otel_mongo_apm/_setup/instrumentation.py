@@ -8,10 +8,10 @@ from weakref import WeakSet
 from otel_mongo_apm._settings.settings import Settings, without_alias
 from otel_mongo_apm._settings.telemetry import Telemetry
 
-from .client import clients_of
+from .client import clients_of, end_clusters
 from .conflicts import resolve_conflict
 from .construction import new_clients
-from .wrapped import wrap
+from .wrapped import wrap_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Instrumentation:
             settings, given = self._settings, {**self._given, **given}
         telemetry = Telemetry(Settings.resolve(settings, **given))
         self._settings, self._given = settings, given
-        self._undos += wrap(traces_operations=telemetry.traces_operations)
+        self._undos += wrap_for(telemetry)
         self._change(telemetry.settings)
         self._telemetries.add(telemetry)
         new_clients.telemetry = telemetry
@@ -70,3 +70,4 @@ class Instrumentation:
             undo()
         for telemetry in list(self._telemetries):
             telemetry.turn_off()
+            end_clusters(telemetry)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -89,15 +88,6 @@ def test_the_same_without_a_signal(handle, caplog):
         raise SoftTimeLimitError
 
     quietly_shielded(hook)()
-
-    assert "SoftTimeLimitError" in caplog.text
-
-
-def test_the_handler_called_by_a_hook_in_a_thread(handle, caplog):
-    """In another thread no signal handler runs, so whatever comes up there is a failure."""
-    handle(function)
-    with ThreadPoolExecutor(1) as other:
-        other.submit(quietly_shielded(function), 0, None).result()
 
     assert "SoftTimeLimitError" in caplog.text
 
