@@ -69,10 +69,11 @@ OWN = (
 IDS = {kind: {"topology ID"} for kind in ALL}
 SEEN_FROM_THE_START = {"find users", "select server", "check out connection", "comment"}
 SEEN_FROM_THE_START |= {"mongodb.topology.discovery", "topology ID", "request"}
+ALL_OF_MONGODB = SEEN_FROM_THE_START - {"request"}  # That is the application's.
 SRV = "_resolve_srv_info: clients whose SRV record was not looked up yet cannot be instrumented"
 ALL_OF_EXISTING = {
     "existing": {"find users", "select server", "comment"},
-    **{kind: SEEN_FROM_THE_START for kind in LOOKED_UP_LATE},  # noqa: C420
+    **{kind: ALL_OF_MONGODB for kind in LOOKED_UP_LATE},  # noqa: C420
 }
 
 
@@ -206,9 +207,7 @@ CASES = [
 OF_LATE_LOOKUPS = {"_resolve_srv_info", "keyword_opts"}
 if LOOKED_UP_LATE:
     CASES += [
-        Case(
-            name, (("mongo_client", pattern, replacement),), SRV, lost={"srv": SEEN_FROM_THE_START}
-        )
+        Case(name, (("mongo_client", pattern, replacement),), SRV, lost={"srv": ALL_OF_MONGODB})
         for name, pattern, replacement in (
             ("_resolve_srv_info", r"\b_resolve_srv_info\b", "_srv_info"),
             ("keyword_opts", '"keyword_opts"', '"keywords"'),
@@ -344,7 +343,8 @@ PUBLIC |= {"cr_frame"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.
-LOOK_ELSEWHERE = {"callers", "client_reference", "documents", "failures", "wrapping"}
+LOOK_ELSEWHERE = {"call_stack", "callers", "client_reference", "documents", "failures"}
+LOOK_ELSEWHERE |= {"queries", "raw_documents", "wrapping"}
 LOOKUPS = {"get", "getattr", "hasattr"}
 PRIVATE = re.compile(r"_[A-Za-z]\w*|pymongo_|pymongo\.\w[\w.]*")
 
