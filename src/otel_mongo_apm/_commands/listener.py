@@ -10,9 +10,8 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
+from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, NO_FIELD
 from otel_mongo_apm._driver.documents import (
-    COLLECTION_FIELDS,
-    NO_FIELD,
     TAILABLE,
     collection_name,
     opens_tail,
