@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 
@@ -17,6 +17,14 @@ def client_classes() -> Iterator[type[Any]]:
     yield pymongo.MongoClient
     if pymongo.version_tuple >= (4, 11):  # Before that it was a beta that blocked its event loop.
         yield pymongo.AsyncMongoClient
+
+
+class HasDelegate(Protocol):
+    """A client of Motor's: it has one of PyMongo's inside."""
+
+    @property
+    def delegate(self) -> pymongo.MongoClient[Any]:
+        """PyMongo's own client."""
 
 
 def driver_client(client: Any) -> Any:
