@@ -55,7 +55,8 @@ class ClientTelemetry:
         self.connections = Connections()
         self.pools = Pools(client)
         by_operation = (context_in_progress,) if telemetry.traces_operations else ()
-        self.waits = Waits(telemetry, timeline, *by_operation) if settings.command_spans else None
+        has_waits = settings.command_spans
+        self.waits = Waits(client, telemetry, timeline, *by_operation) if has_waits else None
         report = ClusterReport(
             ClusterLog(settings),
             ClusterSpans(telemetry, timeline),
@@ -66,6 +67,8 @@ class ClientTelemetry:
         self._slow_commands = self._made_slow_commands()
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
+        if telemetry.topology_instruments:
+            telemetry.topology_instruments.start_counting_changes()
         _alive[id(self)] = self
 
     def listeners(self) -> Iterator[_EventListener]:

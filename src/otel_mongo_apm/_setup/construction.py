@@ -17,6 +17,7 @@ from otel_mongo_apm._driver.clients import (
     is_made_by_encryption,
 )
 from otel_mongo_apm._driver.keywords import WithOurs, hide_ours, keyword_among
+from otel_mongo_apm._driver.targets import redact_misread_credentials
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.shield import quietly_shielded
 
@@ -55,7 +56,7 @@ def _made_with_listeners(
     original: Callable[..., None], is_in_force: Callable[[], bool]
 ) -> Callable[..., None]:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # As in tracebacks.
-        changed = _with_listeners(self, kwargs) if is_in_force() else None
+        changed = _with_listeners(self, args, kwargs) if is_in_force() else None
         original(self, *args, **(changed or kwargs))
         if changed:
             _made(self)
@@ -65,7 +66,9 @@ def _made_with_listeners(
 
 
 @quietly_shielded
-def _with_listeners(client: object, keywords: dict[str, Any]) -> dict[str, Any] | None:
+def _with_listeners(
+    client: object, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> dict[str, Any] | None:
     """The keywords with which a client is to be made; none if it is left alone."""
     keyword = keyword_among(keywords)
     given = keywords.get(keyword)
@@ -74,6 +77,7 @@ def _with_listeners(client: object, keywords: dict[str, Any]) -> dict[str, Any] 
         return None
     if new_clients.telemetry:
         resolve_conflict(new_clients.telemetry)
+    redact_misread_credentials(args[0] if args else keywords.get("host"))
     ours = ours_among(given or ())
     if ours and ours[0].client.belongs_to(client):
         return keywords
