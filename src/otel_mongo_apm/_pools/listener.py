@@ -145,7 +145,7 @@ class PoolTelemetry(ConnectionPoolListener):
         if not self.telemetry.sees_cluster or self.cluster.has_dropped(event.address):
             return
         if all(pool.is_closed for pool in list(self._pools.values())):
-            self.cluster.close()
+            self.cluster.pools_closed()
 
     def connection_created(self, event: ConnectionCreatedEvent) -> None:
         """Do nothing: until it is ready it may still fail."""
