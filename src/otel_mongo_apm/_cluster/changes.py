@@ -51,17 +51,6 @@ def changes(old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
             yield server_changed(address, before, server, new, time)
     for address in old.servers.keys() - new.servers.keys():
         yield server_closed(address, old, time)
-    yield from topology_changes(old, new, time)
-
-
-def topology_changes(old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
-    """What has happened to the topology alone, servers left out.
-
-    Args:
-        old: What was known.
-        new: What is known now.
-        time: Now, in nanoseconds since the epoch.
-    """
     if new.state != old.state:
         yield _topology_changed(old, new, time)
     if old.primary and new.primary and old.primary != new.primary:

@@ -26,7 +26,7 @@ from otel_mongo_apm._otel.semconv import (
     TOPOLOGY_ID,
 )
 
-from .changes import changes, topology_changes
+from .changes import changes
 from .descriptions import UNKNOWN, Topology, age_of_change, topology
 from .lines import topology_line
 from .teller import attend
@@ -234,6 +234,8 @@ class Cluster:
         self.note(ClusterEvent(name, now, attributes, line))
 
     def _compare(self, new: Topology, changes: Changes) -> None:
+        if new == self.topology and not self._of_servers:  # PyMongo tells more of servers than we.
+            return
         old, self.topology = self.topology, new
         # The driver drops servers that do not belong, and where a setting is wrong that is all.
         if new.is_blank and not old.is_blank and (new.servers or self.is_closed):
@@ -252,8 +254,13 @@ class Cluster:
             self.untold.append(lambda: self._report.changed(old, new, events, now))
 
     def _told_changes(self, old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
-        yield from self._unnoted()
-        yield from topology_changes(old, new, time)
+        told = list(self._unnoted())
+        yield from told
+        # PyMongo says nothing of a server that it discovers.
+        known = {(event.name, event.address) for event in told}
+        for event in changes(old, new, time):
+            if (event.name, event.address) not in known:
+                yield event
 
     def _unnoted(self) -> Iterator[ClusterEvent]:
         while self._of_servers:

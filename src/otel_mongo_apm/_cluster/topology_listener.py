@@ -52,9 +52,9 @@ class ServerTelemetry(ServerListener):
         self.cluster = cluster
 
     def opened(self, event: ServerOpeningEvent) -> None:
-        """Note that a server was added."""
-        if self._is_wanted():
-            topology = self.cluster.topology
+        """Note that a server was added; mostly the topology's event comes first and shows it."""
+        topology = self.cluster.topology
+        if self._is_wanted() and event.server_address not in topology.servers:
             self.cluster.note_of_server(
                 server_opened(event.server_address, topology, time.time_ns())
             )
@@ -100,15 +100,20 @@ class TopologyTelemetry(TopologyListener):
     def opened(self, event: TopologyOpenedEvent) -> None:  # noqa: ARG002
         """Note that monitoring has begun; a heartbeat may have shown it before."""
         if self._is_wanted():
-            self.cluster.open()
+            self._open()
             self.cluster.have_told()
 
     def description_changed(self, event: TopologyDescriptionChangedEvent) -> None:
         """Note what the topology has become."""
         if self._is_wanted():
-            self.cluster.open()
+            self._open()
             self.cluster.take(event.new_description)
             self.cluster.have_told()
+
+    def _open(self) -> None:
+        # In the child of a fork PyMongo opens a topology at once, even if nobody uses the client.
+        if not self.cluster.is_inherited:
+            self.cluster.open()
 
     def closed(self, event: TopologyClosedEvent) -> None:  # noqa: ARG002
         """Note that the client was closed."""

@@ -71,6 +71,8 @@ class Settings:
             uninstrument it, or leave all spans to it.
         pool_use_time: Whether the use of each connection is measured, too.
         topology_metrics: Whether servers, topology and heartbeats are measured.
+        topology_listeners: Whether PyMongo's own listeners to servers and topologies tell what
+            changes, rather than a look at each heartbeat.
         explain_slower_than: How long a command must take, in seconds, for its query to be explained
             afterwards; None, the default, to explain none.
         comment_propagation: Whether the comment of each command carries the trace context, so that
@@ -108,6 +110,7 @@ class Settings:
         choice("warn", "replace", "defer"), "warn"
     )
     topology_metrics: bool = _setting(FLAG, default=True)
+    topology_listeners: bool = _setting(FLAG, default=False)
     explain_slower_than: float | None = _setting(SECONDS, None)
     comment_propagation: Literal["off", "trace"] = _setting(choice("off", "trace"), "off")
 

@@ -12,6 +12,7 @@ from otel_mongo_apm._cluster.report import ClusterReport
 from otel_mongo_apm._cluster.spans import ClusterSpans
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._cluster.timeline import Timeline
+from otel_mongo_apm._cluster.topology_listener import ServerTelemetry, TopologyTelemetry
 from otel_mongo_apm._commands.connections import Connections
 from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
@@ -33,8 +34,21 @@ if TYPE_CHECKING:
     from otel_mongo_apm._pools.pool import Pool
     from otel_mongo_apm._settings.telemetry import Telemetry
 
-Listener = TypeVar("Listener", CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
-LISTENERS = (CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
+LISTENERS = (
+    CommandTelemetry,
+    HeartbeatTelemetry,
+    PoolTelemetry,
+    ServerTelemetry,
+    TopologyTelemetry,
+)
+Listener = TypeVar(
+    "Listener",
+    CommandTelemetry,
+    HeartbeatTelemetry,
+    PoolTelemetry,
+    ServerTelemetry,
+    TopologyTelemetry,
+)
 
 
 class ClientTelemetry:
@@ -75,6 +89,8 @@ class ClientTelemetry:
             yield self.pool_listener(commands)
         if self.telemetry.sees_cluster:
             yield self.heartbeat_listener()
+        if self.telemetry.sees_cluster and settings.topology_listeners:
+            yield from self.topology_listeners()
 
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
@@ -118,6 +134,12 @@ class ClientTelemetry:
     def heartbeat_listener(self) -> HeartbeatTelemetry:
         """Make the one to heartbeats."""
         return self._own(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
+
+    def topology_listeners(self) -> Iterator[_EventListener]:
+        """Make those to servers and the topology, which then tell instead of looking."""
+        self.cluster.is_told = True
+        yield self._own(ServerTelemetry(self.client, self.telemetry, self.cluster))
+        yield self._own(TopologyTelemetry(self.client, self.telemetry, self.cluster))
 
     def _own(self, listener: Listener) -> Listener:
         # A client keeps its listeners, and so this with them. A table with weak keys would keep all
