@@ -44,6 +44,7 @@ class Keywords(TypedDict, total=False):
     pool_use_time: bool | None
     on_conflict: Literal["warn", "replace", "defer"] | None
     topology_metrics: bool | None
+    topology_listeners: bool | None
     explain_slower_than: float | None
     comment_propagation: Literal["off", "trace"] | None
     capture_statement: bool | None
