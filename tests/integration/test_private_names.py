@@ -162,6 +162,11 @@ CASES = [
         "ClientOptions._options: repr() of clients shows that they have listeners",
         told={REPR: {"event_listeners"}},
     ),
+    Case(
+        "_events",
+        (renamed("_events"),),
+        "Topology._events.maxsize: many events of its own may block a client",
+    ),
     Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
     Case(
         "pool",
@@ -220,7 +225,7 @@ if LOOKED_UP_LATE:
 
 
 PROGRAM = """
-import asyncio, json, logging, sys, warnings
+import asyncio, gc, json, logging, sys, warnings
 sys.path.insert(0, sys.argv[1])
 import pymongo_of_tomorrow as tomorrow
 uri, (changes, gone) = sys.argv[2], json.loads(sys.argv[3])
@@ -267,6 +272,11 @@ async def use_async(kind):
         with telemetry.tracer.start_as_current_span("request"):
             await client.shop.users.find_one()
     note(kind, client)
+
+own = event_listeners(topology_listeners=True, **settings)
+pymongo.MongoClient(uri, event_listeners=own, connect=False).close()
+del own
+gc.collect()  # It is not one of those that are counted.
 
 existing = pymongo.MongoClient(uri)
 existing.shop.users.find_one()
@@ -342,6 +352,8 @@ def test_tomorrow(mongodb_uri, today, case):
 # and where PyMongo has its public classes.
 PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
 PUBLIC |= {"core", "AgnosticClientSession"}
+# Of a queue, of a client, and of its constructor.
+PUBLIC |= {"maxsize", "close", "host"}
 # Python's.
 PUBLIC |= {"cr_frame"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
