@@ -20,11 +20,15 @@ def current_task() -> asyncio.Task[object] | None:
 
 def caller() -> Hashable:
     """The task or the greenlet that runs, or else the thread's identifier."""
-    if task := current_task():
+    if _get_running_loop() is not None and (task := asyncio.current_task()):
         return task
-    # Where nobody has imported greenlet, or not yet all of it, there are none. Of one, unlike of an
-    # identifier, it can be asked whether it is dead.
-    current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+    # Most applications have never imported greenlet.
+    module = sys.modules.get("greenlet")
+    if module is None:
+        return get_ident()
+    # It may still be half imported. A greenlet, unlike an identifier, can be asked whether it is
+    # dead.
+    current = getattr(module, "getcurrent", None)
     greenlet = current and current()
     # A thread's first greenlet is the thread, which was known already when there were none.
     return get_ident() if greenlet is None or greenlet.parent is None else greenlet

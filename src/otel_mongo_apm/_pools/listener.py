@@ -106,6 +106,7 @@ class PoolTelemetry(ConnectionPoolListener):
         self.telemetry = telemetry
         self.cluster = cluster
         self.waits = waits
+        self._threshold = telemetry.settings.wait_span_threshold
         self._pools = pools
         self._connections = connections
         self._commands = commands
@@ -187,9 +188,12 @@ class PoolTelemetry(ConnectionPoolListener):
             pool.pending.pop(caller(), None)
             pool.used[connection_id] = time.monotonic() if self._measures_use else 0.0
         seconds = _seconds(event)
+        is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
-            instruments.connection_wait_time.record(seconds, pool.attributes)
-        if self.waits and seconds >= self.waits.threshold:
+            # Whose wait it was, is only worth the price of an exemplar if it was a long one.
+            context = None if is_slow else NOBODYS_CONTEXT
+            instruments.connection_wait_time.record(seconds, pool.attributes, context)
+        if is_slow and self.waits:
             self.waits.checked_out(address, self._pools[address].name, seconds)
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
@@ -215,8 +219,10 @@ class PoolTelemetry(ConnectionPoolListener):
             return
         pool = self._pools[address]
         since = pool.used.pop(connection_id, None)
+        if not self._measures_use:
+            return
         instruments = self.telemetry.pool_instruments
-        if self._measures_use and instruments and since is not None:
+        if instruments and since is not None:
             seconds = time.monotonic() - since
             instruments.connection_use_time.record(seconds, pool.attributes)
 

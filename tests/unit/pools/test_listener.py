@@ -172,6 +172,18 @@ def test_a_task_with_better_to_do_waits_no_longer(telemetry, wait_in_pymongo):
     assert list(asyncio.run(observe()).values()) == [0]
 
 
+def test_slow_waits_have_exemplars(driver, telemetry):
+    """A wait that was long enough for a span is linked to the trace that it was in, as no other."""
+    driver.create()
+    with telemetry.tracer.start_as_current_span("request") as request:
+        driver.check_out(1, seconds=0.001)
+        driver.check_out(2, seconds=0.020)
+
+    (point,) = telemetry.points("db.client.connection.wait_time")
+    exemplars = {each.value: each.trace_id or None for each in point.data.exemplars}
+    assert exemplars == {0.001: None, 0.020: request.get_span_context().trace_id}
+
+
 def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
     """Tasks that were cancelled while they waited are forgotten even if nobody collects."""
     monkeypatch.setattr(pool, "MANY_PENDING", 10)
