@@ -106,6 +106,31 @@ class InFlightCommand:
 _latest: ContextVar[InFlightCommand | None] = ContextVar("otel_mongo_apm_latest", default=None)
 
 
+# The request ID of the last command of this thread or task that nobody sees. Without it, the end of
+# such a command would be looked for among all others.
+_overlooked: ContextVar[int | None] = ContextVar("otel_mongo_apm_overlooked", default=None)
+
+
+def overlook(request_id: int) -> None:
+    """Keep nothing of a command that starts, because nobody will see how it ends."""
+    _overlooked.set(request_id)
+
+
+def fail_overlooked(request_id: int, operation_id: int | None) -> None:
+    """Keep of an overlooked command that failed only that the next may be another attempt."""
+    if _overlooked.get() == request_id and operation_id is not None:
+        command = InFlightCommand()
+        command.request_id, command.connection = request_id, None
+        command.next_retry = Retry(operation_id, 1, INVALID_SPAN.get_span_context())
+        _latest.set(command)
+
+
+def is_after_failure() -> bool:
+    """Whether the last command of this thread or task failed, so that one now may be a retry."""
+    latest = _latest.get()
+    return latest is not None and latest.next_retry is not None
+
+
 def in_flight_command(
     event: CommandStartedEvent,
     signature: CommandSignature,
@@ -155,6 +180,8 @@ class InFlightCommands:
         command = _latest.get()
         if command and command.request_id == request_id and self._open.pop(command, None):
             return command
+        if _overlooked.get() == request_id:
+            return None
         command = self._newest(request_id)
         return self._open.pop(command, None) if command else None
 

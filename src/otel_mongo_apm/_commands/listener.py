@@ -23,13 +23,20 @@ from otel_mongo_apm._otel.shield import shielded_listener
 from otel_mongo_apm._otel.suppression import is_suppressed
 
 from .cursors import OpenCursor, OpenCursors
-from .in_flight import Special, in_flight_command
+from .in_flight import (
+    Special,
+    fail_overlooked,
+    in_flight_command,
+    is_after_failure,
+    overlook,
+)
 from .signatures import CommandSignatures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from opentelemetry.trace import Span
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 
     from .connections import Connection, Connections
     from .in_flight import InFlightCommand, InFlightCommands
+    from .signatures import CommandSignature
     from .spans import CommandSpans
 
 # Those that may open cursors that wait, go on with cursors, or close them. A find tells by itself.
@@ -72,6 +80,8 @@ class CommandTelemetry(CommandListener):
         self.in_flight = in_flight
         self.telemetry = telemetry
         self._instruments = telemetry.command_instruments
+        # Whether anybody sees a command without a span that is recording.
+        self._keeps_all = bool(self._instruments) or telemetry.traces_operations
         self._timeline = timeline
         self._signatures = CommandSignatures(telemetry.settings, client)
         self._cursors = OpenCursors()
@@ -88,16 +98,36 @@ class CommandTelemetry(CommandListener):
             collection = collection_name(name, database, document)
         address = event.connection_id
         signature = self._signatures[name, database, collection, address]
-        connection = self._connections.of(name, (address, event.server_connection_id))
-        command = in_flight_command(event, signature, self._timeline.latest, connection)
-        if name in CURSOR_COMMANDS or AWAIT_DATA in document:
+        is_special = name in CURSOR_COMMANDS or AWAIT_DATA in document
+        span = None
+        if not (self._keeps_all or is_special or signature.gate or is_after_failure()):
+            span = self.spans.plain(signature, context)
+            if not span.is_recording():
+                overlook(event.request_id)
+                return
+        command = self._in_flight_command(event, name, signature, span)
+        if is_special:
             self._look_closer(command, event, name, document)
         try:
-            if command.special is None or command.special.put_off is None:
+            if span:
+                self.spans.take(command, span, event)
+            elif command.special is None or command.special.put_off is None:
                 self.spans.start(command, event, context)
         finally:  # It may have started, even if not all could be set on it.
             if displaced := self.in_flight.add(command):
                 self._interrupt(displaced, None)
+
+    def _in_flight_command(
+        self, event: CommandStartedEvent, name: str, signature: CommandSignature, span: Span | None
+    ) -> InFlightCommand:
+        try:
+            named = signature.address, event.server_connection_id
+            connection = self._connections.of(name, named)
+            return in_flight_command(event, signature, self._timeline.latest, connection)
+        except BaseException:
+            if span:
+                span.end()
+            raise
 
     def _look_closer(
         self,
@@ -151,6 +181,7 @@ class CommandTelemetry(CommandListener):
         """End the command's span as an error."""
         command = self.in_flight.pop(event.request_id)
         if command is None:
+            fail_overlooked(event.request_id, event.operation_id)
             return
         try:
             # PyMongo publishes a failure while it handles the exception.

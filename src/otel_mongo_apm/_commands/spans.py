@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
     from .in_flight import InFlightCommand, Retry, Special
+    from .signatures import CommandSignature
 
     QueryText = Callable[[Mapping[str, Any], bool], str]
 
@@ -90,6 +92,18 @@ class CommandSpans:
             command.is_recording = True
             if self.describe_each_start or signature.batch_field:
                 self._describe_start(command, event)
+
+    def plain(self, signature: CommandSignature, context: Context | None) -> Span:
+        """Start the span of a command that has nothing special and is not to be excluded."""
+        return self.telemetry.tracer.start_span(
+            signature.span_name, context, _CLIENT, signature.attributes
+        )
+
+    def take(self, command: InFlightCommand, span: Span, event: CommandStartedEvent) -> None:
+        """Let a command have a span that was started for it and is recording."""
+        command.span, command.is_recording = span, True
+        if self.describe_each_start or command.signature.batch_field:
+            self._describe_start(command, event)
 
     def start_late(self, command: InFlightCommand, seconds: float) -> None:
         """Start a span whose start was put off, as long ago as the command took."""

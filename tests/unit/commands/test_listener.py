@@ -827,3 +827,74 @@ def test_an_idle_tail(commands, telemetry, command):
         commands.succeeded(succeeded("getMore", more(4711, *documents)))
 
     assert [span.name.split()[0] for span in telemetry.spans] == [next(iter(command)), "getMore"]
+
+
+SAMPLED, DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
+
+
+class ByTurns(Sampler):
+    """Samples each of the spans, or none, as it is told."""
+
+    def __init__(self, *decisions: Decision) -> None:
+        self._decisions = iter(decisions)
+
+    def should_sample(self, *arguments: Any, **_: Any) -> SamplingResult:
+        return SamplingResult(next(self._decisions), arguments[4])
+
+    def get_description(self) -> str:
+        return "ByTurns"
+
+
+def unmeasured(*decisions: Decision) -> tuple[InMemoryTelemetry, CommandTelemetry]:
+    telemetry = InMemoryTelemetry(ByTurns(*decisions))
+    shared = Telemetry(Settings(**telemetry.providers, metrics=False))
+    return telemetry, ClientTelemetry(shared, ClientReference()).command_listener()
+
+
+def test_what_nobody_sees_is_not_kept():
+    """Nothing is kept of a command that is neither sampled nor measured; the next is told of."""
+    telemetry, commands = unmeasured(DROPPED, SAMPLED)
+    commands.started(started(FIND))
+    kept = len(commands.in_flight)
+    commands.succeeded(succeeded("find", FOUND))
+    commands.started(started(FIND))
+    commands.succeeded(succeeded("find", FOUND))
+
+    assert kept == 0
+    assert dict(telemetry.span.attributes) == {**CREATION_ATTRIBUTES, **RECORDED_ATTRIBUTES}
+    assert len(commands.in_flight) == 0
+
+
+def test_the_end_of_what_nobody_sees_is_nobody_elses():
+    """A command that is not sampled ends none of the same ID that another task has in flight."""
+    telemetry, commands = unmeasured(SAMPLED, DROPPED)
+    commands.started(started(FIND))
+
+    def meanwhile() -> None:
+        commands.started(started(FIND))
+        commands.succeeded(succeeded("find", FOUND))
+
+    other = threading.Thread(target=meanwhile)
+    other.start()
+    other.join()
+
+    assert (len(telemetry.spans), len(commands.in_flight)) == (0, 1)
+
+
+def test_a_retry_of_what_nobody_saw():
+    """A sampled retry tells its number even if the attempt that failed was not sampled."""
+    telemetry, commands = unmeasured(DROPPED, DROPPED, SAMPLED)
+    for request_id in (1, 2, 3):
+        commands.started(started(FIND, request_id=request_id, operation_id=7))
+        commands.failed(failed("find", {"code": 189}, request_id=request_id, operation_id=7))
+
+    assert telemetry.span.attributes[RETRY] == 2
+
+
+def test_a_command_without_a_record_is_not_left_open(monkeypatch):
+    """If what is kept of a command cannot be made, the span that has started ends."""
+    telemetry, commands = unmeasured(SAMPLED)
+    monkeypatch.setattr(CommandStartedEvent, "server_connection_id", property(lambda _: 1 / 0))
+    commands.started(started(FIND))
+
+    assert telemetry.started_and_ended == (1, 1)
