@@ -82,6 +82,7 @@ class CommandTelemetry(CommandListener):
         self._instruments = telemetry.command_instruments
         # Whether anybody sees a command without a span that is recording.
         self._keeps_all = bool(self._instruments) or telemetry.traces_operations
+        self._measures_rows = telemetry.settings.returned_rows in {"metric", "both"}
         self._timeline = timeline
         self._signatures = CommandSignatures(telemetry.settings, client)
         self._cursors = OpenCursors()
@@ -173,7 +174,7 @@ class CommandTelemetry(CommandListener):
             ):
                 self.spans.describe_end(command)
             if self._instruments:
-                _measure(self._instruments, command, _seconds(event))
+                self._measure(self._instruments, command, _seconds(event))
         finally:
             command.close()
 
@@ -191,7 +192,7 @@ class CommandTelemetry(CommandListener):
             command.fail(failure, event.operation_id)
             self.spans.fail(command, event)
             if self._instruments:
-                _measure(self._instruments, command, seconds)
+                self._measure(self._instruments, command, seconds)
         finally:
             command.close()
 
@@ -220,9 +221,19 @@ class CommandTelemetry(CommandListener):
             if command.is_recording:
                 self.spans.describe_end(command)
             if self._instruments:
-                _measure(self._instruments, command, seconds)
+                self._measure(self._instruments, command, seconds)
         finally:
             command.close()
+
+    def _measure(self, instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
+        attributes = command.signature.metric_attributes
+        if command.failure:
+            attributes = {**attributes, **command.failure.attributes}
+        # The span's context lets the SDK keep the span as an exemplar.
+        context = set_span_in_context(command.span) if command.is_recording else None
+        instruments.operation_duration.record(seconds, attributes, context)
+        if self._measures_rows and command.rows is not None:
+            instruments.returned_rows.record(command.rows, attributes, context)
 
     def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:
         """Keep the cursor that a command has opened, or forget one that has no more to give."""
@@ -234,17 +245,6 @@ class CommandTelemetry(CommandListener):
             opened_by = command.span.get_span_context()
             waits = special is not None and special.opens_tail
             self._cursors.open(OpenCursor(cursor_id, opened_by, waits))
-
-
-def _measure(instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
-    attributes = command.signature.metric_attributes
-    if command.failure:
-        attributes = {**attributes, **command.failure.attributes}
-    # The span's context lets the SDK keep the span as an exemplar.
-    context = set_span_in_context(command.span) if command.is_recording else None
-    instruments.operation_duration.record(seconds, attributes, context)
-    if command.rows is not None:
-        instruments.returned_rows.record(command.rows, attributes, context)
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:

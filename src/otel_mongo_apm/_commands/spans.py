@@ -53,6 +53,7 @@ class CommandSpans:
         self.telemetry = telemetry
         self.timeline = timeline
         self._error_messages = settings.error_messages
+        self._shows_rows = settings.returned_rows in {"span", "both"}
         self._query_text = _query_text(settings)
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
@@ -127,7 +128,7 @@ class CommandSpans:
     def describe_end(self, command: InFlightCommand) -> None:
         """Set what is known of a command once it has ended; on a span that is recording."""
         span, failure = command.span, command.failure
-        if command.rows is not None:
+        if self._shows_rows and command.rows is not None:
             span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
         if failure:
             # One by one: to set both at once costs the SDK a third more.

@@ -70,6 +70,8 @@ class Settings:
         on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: say so,
             uninstrument it, or leave all spans to it.
         pool_use_time: Whether the use of each connection is measured, too.
+        returned_rows: Whether the number of documents in a reply is an attribute of its command's
+            span, a measurement, both or neither.
         topology_metrics: Whether servers, topology and heartbeats are measured.
     """
 
@@ -100,6 +102,9 @@ class Settings:
     )
     pool_metrics: bool = _setting(FLAG, default=True)
     pool_use_time: bool = _setting(FLAG, default=False)
+    returned_rows: Literal["span", "metric", "both", "none"] = _setting(
+        choice("span", "metric", "both", "none"), "span"
+    )
     on_conflict: Literal["warn", "replace", "defer"] = _setting(
         choice("warn", "replace", "defer"), "warn"
     )

@@ -76,8 +76,9 @@ def test_a_command_has_a_span(commands, telemetry):
     assert len(commands.in_flight) == 0
 
 
-def test_a_command_is_measured(commands, telemetry):
+def test_a_command_is_measured(commands_with, telemetry):
     """Duration, in seconds, and rows carry the span's attributes, and its ID as an exemplar."""
+    commands = commands_with(returned_rows="both")
     commands.started(started(FIND))
     commands.succeeded(succeeded("find", FOUND, duration=dt.timedelta(microseconds=2500)))
 
@@ -94,6 +95,20 @@ def test_a_command_is_measured(commands, telemetry):
     )
     (exemplar,) = duration.data.exemplars
     assert exemplar.span_id == telemetry.span.context.span_id
+
+
+@pytest.mark.parametrize(
+    ("where", "is_attribute", "is_metric"),
+    [("span", True, False), ("metric", False, True), ("both", True, True), ("none", False, False)],
+)
+def test_returned_rows(commands_with, telemetry, where, is_attribute, is_metric):
+    """The number of documents in a reply goes where `returned_rows` says, and nowhere else."""
+    commands = commands_with(returned_rows=where)
+    commands.started(started(FIND))
+    commands.succeeded(succeeded("find", FOUND))
+
+    assert ("db.response.returned_rows" in telemetry.span.attributes) is is_attribute
+    assert ("db.client.response.returned_rows" in telemetry.metrics()) is is_metric
 
 
 def test_without_a_collection(commands, telemetry):
@@ -259,7 +274,6 @@ def test_a_span_that_is_not_sampled_costs_nothing():
     (duration,) = telemetry.points("db.client.operation.duration")
     assert duration.attributes == CREATION_ATTRIBUTES
     assert duration.data.count == 1
-    assert telemetry.points("db.client.response.returned_rows")[0].data.sum == 2
     assert telemetry.spans == ()
     assert calls == []
 
@@ -472,8 +486,9 @@ def test_query_text_hides_users(commands, telemetry):
 TAIL = {"getMore": 4711, "collection": "users", "maxTimeMS": 1000}
 
 
-def test_a_getmore_that_waited_in_vain(commands, telemetry):
+def test_a_getmore_that_waited_in_vain(commands_with, telemetry):
     """An idle tailed cursor makes no spans, but is measured."""
+    commands = commands_with(returned_rows="metric")
     commands.started(started(TAIL))
     commands.succeeded(succeeded("getMore", {"cursor": {"id": 4711, "nextBatch": []}, "ok": 1.0}))
 
