@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from otel_mongo_apm._driver.callers import is_over
+from otel_mongo_apm._driver.callers import is_elsewhere, is_over
 from otel_mongo_apm._otel.semconv import (
     POOL_NAME,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from otel_mongo_apm._otel.addresses import Attributes
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_SIZE = 100
 
 
-# How many callers may wait before those are dropped that have gone without a word.
+# How many callers may wait before those are dropped that have ended without a word.
 MANY_PENDING = 256
 
 
@@ -34,7 +34,7 @@ class Pool:
         connections: The driver's IDs of those that are open.
         used: The IDs of those that are checked out, with the time of it if that is measured.
         given_up: The IDs of those that were idle when the pool was cleared last.
-        pending: The threads and tasks that wait for one, with the one that was made for them.
+        pending: The callers that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
     """
 
@@ -49,6 +49,8 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.attributes: Attributes = {POOL_NAME: self.name}
+        # How many callers may wait before it is asked which of them still do.
+        self._room = 0
 
     @property
     def idle(self) -> int:
@@ -71,12 +73,17 @@ class Pool:
 
     def wait_for(self, waiting: Hashable) -> None:
         """Count a caller that asks for a connection."""
-        if len(self.pending) >= MANY_PENDING:
-            self.drop_the_silent()
+        if len(self.pending) >= self._room:
+            self._drop(is_over)
         self.pending[waiting] = None
 
     def drop_the_silent(self) -> None:
         """Forget those that wait no longer: of a task that was cancelled PyMongo says nothing."""
+        self._drop(is_elsewhere)
+
+    def _drop(self, waits_no_longer: Callable[[Hashable], bool]) -> None:
         for waiting in list(self.pending):
-            if is_over(waiting):
+            if waits_no_longer(waiting):
                 self.pending.pop(waiting, None)
+        # Not before there are twice as many, or each further one would have to look at all others.
+        self._room = max(MANY_PENDING, 2 * len(self.pending))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 
 import pymongo.errors
 import pytest
@@ -197,6 +199,48 @@ def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
 
     asyncio.run(wait_often())
     assert len(driver.client.pools[ADDRESS].pending) <= 10
+
+
+def test_many_waiters_are_not_asked_again_and_again(driver, monkeypatch):
+    """However many tasks wait, to ask which of them still do costs each of them the same."""
+    monkeypatch.setattr(pool, "MANY_PENDING", 10)
+    asked = []
+
+    def is_over(waiting):
+        asked.append(waiting)
+        return False
+
+    monkeypatch.setattr(pool, "is_over", is_over)
+    for number in range(1_000):
+        driver.client.pools[ADDRESS].wait_for(number)
+
+    assert len(driver.client.pools[ADDRESS].pending) == 1_000
+    assert len(asked) <= 2_000
+
+
+def test_nothing_of_a_cancelled_task_is_kept(driver, wait_in_pymongo):
+    """A task that was cancelled while it waited is gone with all that it had."""
+
+    class Payload:
+        """What a request has."""
+
+    async def request(payload):
+        await wait_in_pymongo()
+        return payload
+
+    async def cancel():
+        payload = Payload()
+        task = asyncio.create_task(request(payload))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return weakref.ref(payload)
+
+    payload = asyncio.run(cancel())
+    gc.collect()
+
+    assert len(driver.client.pools[ADDRESS].pending) == 1
+    assert payload() is None
 
 
 def test_a_connection_that_nobody_got(driver, telemetry):
