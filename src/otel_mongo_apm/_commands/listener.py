@@ -84,7 +84,7 @@ class CommandTelemetry(CommandListener):
         self._keeps_all = bool(self._instruments) or telemetry.traces_operations
         self._measures_rows = telemetry.settings.returned_rows in {"metric", "both"}
         self._timeline = timeline
-        self._signatures = CommandSignatures(telemetry.settings, client)
+        self._signatures = CommandSignatures(telemetry.settings, client, self._instruments)
         self._cursors = OpenCursors()
         self._connections = connections
 
@@ -226,13 +226,18 @@ class CommandTelemetry(CommandListener):
             command.close()
 
     def _measure(self, instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
-        attributes = command.signature.metric_attributes
-        if command.failure:
-            attributes = {**attributes, **command.failure.attributes}
+        signature = command.signature
         # The span's context lets the SDK keep the span as an exemplar.
         context = set_span_in_context(command.span) if command.is_recording else None
-        instruments.operation_duration.record(seconds, attributes, context)
+        if command.failure:
+            attributes = {**signature.metric_attributes, **command.failure.attributes}
+            instruments.operation_duration.record(seconds, attributes, context)
+        elif signature.record_duration:
+            signature.record_duration(seconds, context)
         if self._measures_rows and command.rows is not None:
+            attributes = signature.metric_attributes
+            if command.failure:
+                attributes = {**attributes, **command.failure.attributes}
             instruments.returned_rows.record(command.rows, attributes, context)
 
     def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:

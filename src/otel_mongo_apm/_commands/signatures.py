@@ -23,13 +23,16 @@ from otel_mongo_apm._driver.documents import (
 )
 from otel_mongo_apm._metrics.names import refused_in_metrics
 from otel_mongo_apm._otel.addresses import ServerAttributes
+from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 from .exclusions import gate
 
 if TYPE_CHECKING:
     from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address, Attributes
+    from otel_mongo_apm._otel.bound import Record
     from otel_mongo_apm._settings.settings import Settings
 
     from .exclusions import Gate
@@ -54,6 +57,7 @@ class CommandSignature:
         gate: Decides whether such a command has a span; all have one if there is none.
         batch_field: The field that holds a batch of writes.
         names_collection: Whether the command's own value is the name of a collection.
+        record_duration: Measures one that succeeded, in seconds, if durations are measured.
     """
 
     address: Address
@@ -64,14 +68,21 @@ class CommandSignature:
     gate: Gate | None
     batch_field: str | None
     names_collection: bool
+    record_duration: Record | None
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
     """The signatures of one client's commands, each built when it is first met."""
 
-    def __init__(self, settings: Settings, client: ClientReference) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: ClientReference,
+        instruments: Instruments | None = None,
+    ) -> None:
         super().__init__()
         self._settings = settings
+        self._instruments = instruments
         self._client = client
         self._servers = ServerAttributes()
 
@@ -95,16 +106,24 @@ class CommandSignatures(dict["Key", CommandSignature]):
             attributes[DB_COLLECTION_NAME] = collection
         summarized = summary(command_name, database, collection)
         is_mongodb = self._settings.span_convention == MONGODB
+        metric_attributes = self._metric_attributes(attributes)
         return CommandSignature(
             address=address,
             collection=collection,
             span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
             attributes=_as_drivers_have_them(attributes, summarized) if is_mongodb else attributes,
-            metric_attributes=self._metric_attributes(attributes),
+            metric_attributes=metric_attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
             names_collection=command_name in COLLECTION_COMMANDS,
+            record_duration=self._record_duration(metric_attributes),
         )
+
+    def _record_duration(self, attributes: Attributes) -> Record | None:
+        if not self._instruments:
+            return None
+        histogram = self._instruments.operation_duration
+        return bound(histogram, attributes, may_bind=self._settings.bind_measurements)
 
     def _metric_attributes(self, attributes: Attributes) -> Attributes:
         if not self._settings.metrics:

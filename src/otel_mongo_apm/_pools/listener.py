@@ -12,6 +12,7 @@ from otel_mongo_apm._cluster.timeline import ClusterEvent
 from otel_mongo_apm._driver.callers import caller, current_task
 from otel_mongo_apm._driver.failures import Failure, exception_failure, exception_in_hand
 from otel_mongo_apm._otel.addresses import server_attributes
+from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.semconv import (
     CLIENT_POOL_CLEARED,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from otel_mongo_apm._cluster.state import Cluster
     from otel_mongo_apm._commands.connections import Connections
     from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address
+    from otel_mongo_apm._otel.bound import Record
     from otel_mongo_apm._settings.telemetry import Telemetry
 
     from .pools import Pools
@@ -191,10 +194,18 @@ class PoolTelemetry(ConnectionPoolListener):
         is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
             # Whose wait it was, is only worth the price of an exemplar if it was a long one.
-            context = None if is_slow else NOBODYS_CONTEXT
-            instruments.connection_wait_time.record(seconds, pool.attributes, context)
+            record = pool.record_wait_time or self._record_wait_time(pool, instruments)
+            record(seconds, None if is_slow else NOBODYS_CONTEXT)
         if is_slow and self.waits:
             self.waits.checked_out(address, self._pools[address].name, seconds)
+
+    def _record_wait_time(self, pool: Pool, instruments: Instruments) -> Record:
+        pool.record_wait_time = bound(
+            instruments.connection_wait_time,
+            pool.attributes,
+            may_bind=self.telemetry.settings.bind_measurements,
+        )
+        return pool.record_wait_time
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from otel_mongo_apm._otel.addresses import Attributes
+    from otel_mongo_apm._otel.bound import Record
 
 
 DEFAULT_MAX_SIZE = 100
@@ -36,6 +37,7 @@ class Pool:
         given_up: The IDs of those that were idle when the pool was cleared last.
         pending: The callers that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
+        record_wait_time: Measures a wait for a connection, in seconds, once there was one.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Pool:
     given_up: set[int] = field(default_factory=set)
     pending: dict[Hashable, int | None] = field(default_factory=dict)
     is_closed: bool = False
+    record_wait_time: Record | None = None
 
     def __post_init__(self) -> None:
         self.attributes: Attributes = {POOL_NAME: self.name}

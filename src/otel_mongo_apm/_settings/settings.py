@@ -73,6 +73,8 @@ class Settings:
         returned_rows: Whether the number of documents in a reply is an attribute of its command's
             span, a measurement, both or neither.
         topology_metrics: Whether servers, topology and heartbeats are measured.
+        bind_measurements: Whether the SDK is spared most of the work of the most frequent
+            measurements, by using its inside if it is a known release. They are the same.
     """
 
     tracer_provider: TracerProvider | None = _setting(provider_of("get_tracer"), None)
@@ -109,6 +111,7 @@ class Settings:
         choice("warn", "replace", "defer"), "warn"
     )
     topology_metrics: bool = _setting(FLAG, default=True)
+    bind_measurements: bool = _setting(FLAG, default=True)
 
     def __post_init__(self) -> None:
         for setting in fields(self):
