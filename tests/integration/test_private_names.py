@@ -54,6 +54,7 @@ WAITS = {kind: {"select server"} for kind in ALL}
 SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+UNTOLD = "connections whose check-in is not published are counted as used"
 IDS = {kind: {"topology ID"} for kind in ALL}
 ALL_OF_EXISTING = {"existing": {"find users", "select server"}}
 
@@ -121,6 +122,8 @@ CASES = [
         (renamed("_servers"),),
         "Topology._servers: it is not known whether a client has connected already",
     ),
+    Case("conns", (renamed("conns"),), f"Pool.conns: {UNTOLD}"),
+    Case("active_sockets", (renamed("active_sockets"),), f"Pool.active_sockets: {UNTOLD}"),
     Case(
         "_clients",
         (renamed("_clients"),),
@@ -194,6 +197,7 @@ def note(kind, client):
 def use(kind, client):
     with client:
         client.shop.users.find_one()
+        telemetry.collected()
     note(kind, client)
 
 async def use_async(kind):
@@ -264,7 +268,7 @@ def test_tomorrow(mongodb_uri, today, case):
 # What `_driver` looks up that is not PyMongo's: a Motor client's, or one's that is yet to come;
 # and where PyMongo has its public classes.
 PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
-PUBLIC |= {"core", "AgnosticClientSession"}
+PUBLIC |= {"core", "AgnosticClientSession", "pool"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 LOOKUPS = {"get", "getattr", "hasattr"}

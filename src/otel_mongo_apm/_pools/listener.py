@@ -189,7 +189,7 @@ class PoolTelemetry(ConnectionPoolListener):
         if self._counts:
             pool = self._pools[address]
             pool.pending.pop(caller(), None)
-            pool.used[connection_id] = time.monotonic() if self._measures_use else 0.0
+            pool.used[connection_id] = time.monotonic()
         seconds = _seconds(event)
         is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:

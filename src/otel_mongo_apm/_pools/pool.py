@@ -13,6 +13,7 @@ from otel_mongo_apm._otel.semconv import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from otel_mongo_apm._driver.pools import Held
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._otel.bound import Record
 
@@ -33,7 +34,7 @@ class Pool:
         max_size: How many connections it may have; 0 for no limit.
         min_size: How many it keeps.
         connections: The driver's IDs of those that are open.
-        used: The IDs of those that are checked out, with the time of it if that is measured.
+        used: The IDs of those that are checked out, since when by the monotonic clock.
         given_up: The IDs of those that were idle when the pool was cleared last.
         pending: The callers that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
@@ -73,6 +74,27 @@ class Pool:
         self.given_up.discard(connection)
         self.used.pop(connection, None)
         return was_open
+
+    def reconcile(self, held: Callable[[], Held | None]) -> None:
+        """Count as used no more than PyMongo's own pool does.
+
+        It publishes nothing of a check-in during which a task is cancelled or a greenlet killed.
+
+        Args:
+            held: What that pool holds, if it can be read.
+        """
+        # Copied first: what is idle after that, of the same check-out, was checked in.
+        used = dict(self.used)
+        if not used or (found := held()) is None:
+            return
+        lost = [connection for connection in used if connection in found.idle]
+        kept = sorted(used.keys() - found.idle, key=used.__getitem__)
+        # Of those that PyMongo has no more, it is not known which; most likely the oldest.
+        vanished = kept[: max(0, len(kept) - found.used)]
+        self.connections.difference_update(vanished)
+        for connection in (*lost, *vanished):
+            if self.used.get(connection) is used[connection]:
+                self.used.pop(connection, None)
 
     def wait_for(self, waiting: Hashable) -> None:
         """Count a caller that asks for a connection."""

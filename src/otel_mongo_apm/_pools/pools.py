@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from otel_mongo_apm._driver.clients import app_name
+from otel_mongo_apm._driver.pools import held
 
 from .names import forget_names, free_name, named_pool
 from .pool import Pool
@@ -30,6 +32,13 @@ class Pools(dict["Address", Pool]):
         if (pool := self.get(address)) and not pool.is_closed:
             pool.is_closed = True
             free_name(pool)
+
+    def reconcile(self) -> None:
+        """Count no connection as used that PyMongo has back."""
+        client = self._client()
+        for address, pool in list(self.items()):
+            if client is not None and not pool.is_closed:
+                pool.reconcile(partial(held, client, address))
 
     def start_anew(self) -> None:
         """Know no pools; the child of a fork has none of its parent's connections."""

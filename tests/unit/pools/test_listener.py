@@ -28,6 +28,7 @@ from pymongo.monitoring import (
 
 from otel_mongo_apm import Settings
 from otel_mongo_apm._driver.client_reference import ClientReference
+from otel_mongo_apm._driver.pools import Held
 from otel_mongo_apm._pools import names, pool
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry
@@ -241,6 +242,43 @@ def test_nothing_of_a_cancelled_task_is_kept(driver, wait_in_pymongo):
 
     assert len(driver.client.pools[ADDRESS].pending) == 1
     assert payload() is None
+
+
+@pytest.mark.parametrize(
+    ("held", "used"),
+    [
+        (None, {1, 2, 3}),  # Not to be read.
+        (Held(frozenset(), 3), {1, 2, 3}),
+        (Held(frozenset({1}), 2), {2, 3}),
+        (Held(frozenset({1, 2, 3}), 0), set()),
+        (Held(frozenset({3}), 1), {2}),  # One has vanished, and it is not known which.
+        (Held(frozenset({1}), 9), {2, 3}),  # Callers that wait are used ones to PyMongo.
+    ],
+)
+def test_used_as_pymongo_has_it(driver, held, used):
+    """Connections that PyMongo has back, without having published it, are not counted as used."""
+    for number in (1, 2, 3):
+        driver.connect(number)
+        driver.check_out(number)
+    found = driver.client.pools[ADDRESS]
+    found.reconcile(lambda: held)
+
+    assert set(found.used) == used
+
+
+def test_used_again_meanwhile(driver):
+    """A connection that is checked out again while PyMongo's pool is read stays a used one."""
+    driver.connect(1)
+    driver.check_out(1)
+    found = driver.client.pools[ADDRESS]
+
+    def held():
+        driver.check_in(1)
+        driver.check_out(1)
+        return Held(frozenset({1}), 0)
+
+    found.reconcile(held)
+    assert set(found.used) == {1}
 
 
 def test_a_connection_that_nobody_got(driver, telemetry):
