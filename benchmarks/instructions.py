@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rounds import Contender
 
 HERE = Path(__file__).parent
-WARM, NUMBER = 200, 200
+WARM, NUMBER = 300, 300
 # A function of libc that nothing else calls. Before each call callgrind writes what it has counted.
 MARK = "getloadavg"
 SUMMARY = re.compile(r"^summary: (\d+)", re.MULTILINE)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._driver.failures import Failure
 
-    from .connections import Connection
+    from .connections import CheckedIn, Connection
     from .cursors import OpenCursor
     from .signatures import CommandSignature
 
@@ -185,12 +185,18 @@ class InFlightCommands:
         command = self._newest(request_id)
         return self._open.pop(command, None) if command else None
 
-    def pop_checked_in(self, connection: Connection) -> InFlightCommand | None:
+    def pop_checked_in(self, connection: CheckedIn) -> InFlightCommand | None:
         """Forget and return what this thread or task has open on a connection; mostly nothing."""
         command = _latest.get()
-        if command is None or command.connection != connection:
+        if command is None or command not in self._open:
             return None
-        return self._open.pop(command, None)
+        address, number, since = connection
+        if command.connection is None:
+            # It cannot have gone out on one that was checked out later, by a hook perhaps.
+            is_its_own = since is not None and since <= command.began
+        else:
+            is_its_own = command.connection == (address, number)
+        return self._open.pop(command, None) if is_its_own else None
 
     def pop_closed(self, connection: Connection) -> InFlightCommand | None:
         """Forget and return what anybody has open on a connection."""

@@ -18,7 +18,12 @@ from otel_mongo_apm._driver.documents import (
     returned_rows,
     waits_for_documents,
 )
-from otel_mongo_apm._driver.failures import command_failure, exception_in_hand, write_failure
+from otel_mongo_apm._driver.failures import (
+    TELLS_INTERRUPTIONS,
+    command_failure,
+    exception_in_hand,
+    write_failure,
+)
 from otel_mongo_apm._otel.shield import shielded_listener
 from otel_mongo_apm._otel.suppression import is_suppressed
 
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._settings.telemetry import Telemetry
 
-    from .connections import Connection, Connections
+    from .connections import CheckedIn, Connection, Connections
     from .in_flight import InFlightCommand, InFlightCommands
     from .signatures import CommandSignature
     from .spans import CommandSpans
@@ -86,7 +91,9 @@ class CommandTelemetry(CommandListener):
         self._timeline = timeline
         self._signatures = CommandSignatures(telemetry.settings, client, self._instruments)
         self._cursors = OpenCursors()
-        self._connections = connections
+        # Whose spans do not tell the connection need not know it where each command has an end.
+        needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
+        self._connections = connections if needs_connections else None
 
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
@@ -122,8 +129,10 @@ class CommandTelemetry(CommandListener):
         self, event: CommandStartedEvent, name: str, signature: CommandSignature, span: Span | None
     ) -> InFlightCommand:
         try:
-            named = signature.address, event.server_connection_id
-            connection = self._connections.of(name, named)
+            connection = None
+            if self._connections is not None:
+                named = signature.address, event.server_connection_id
+                connection = self._connections.of(name, named)
             return in_flight_command(event, signature, self._timeline.latest, connection)
         except BaseException:
             if span:
@@ -196,11 +205,12 @@ class CommandTelemetry(CommandListener):
         finally:
             command.close()
 
-    def checked_in(self, connection: Connection) -> None:
+    def checked_in(self, connection: CheckedIn) -> None:
         """End what is still open on a connection that its thread or task has given back.
 
-        PyMongo publishes neither success nor failure of a command that was interrupted: by the
-        cancellation of its task, a KeyboardInterrupt, a GreenletExit.
+        Until 4.20.1 PyMongo publishes neither success nor failure of a command that was
+        interrupted: by the cancellation of its task, a KeyboardInterrupt, a GreenletExit. Nor are
+        we told of the end if one of these comes just when we would be.
         """
         if command := self.in_flight.pop_checked_in(connection):
             self._interrupt(command, exception_in_hand())

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
 
 
+# Whether PyMongo publishes that a command failed whatever interrupts it, as a cancellation or a
+# KeyboardInterrupt does; before that it published nothing of it.
+TELLS_INTERRUPTIONS = pymongo.version_tuple >= (4, 20, 1)
+
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
 
 

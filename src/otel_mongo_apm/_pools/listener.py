@@ -10,7 +10,12 @@ from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolLis
 
 from otel_mongo_apm._cluster.timeline import ClusterEvent
 from otel_mongo_apm._driver.callers import caller, current_task
-from otel_mongo_apm._driver.failures import Failure, exception_failure, exception_in_hand
+from otel_mongo_apm._driver.failures import (
+    TELLS_INTERRUPTIONS,
+    Failure,
+    exception_failure,
+    exception_in_hand,
+)
 from otel_mongo_apm._otel.addresses import server_attributes
 from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     )
 
     from otel_mongo_apm._cluster.state import Cluster
-    from otel_mongo_apm._commands.connections import Connections
+    from otel_mongo_apm._commands.connections import CheckedIn, Connections
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address
@@ -60,7 +65,7 @@ _RAISED_LATER = {
 class CommandConnections(Protocol):
     """Whoever wants to know when the connection of a command is given back or closed."""
 
-    def checked_in(self, connection: tuple[Address, int]) -> None:
+    def checked_in(self, connection: CheckedIn) -> None:
         """Learn that this thread or task has given a connection back."""
 
     def closed(self, connection: tuple[Address, int]) -> None:
@@ -111,7 +116,8 @@ class PoolTelemetry(ConnectionPoolListener):
         self.waits = waits
         self._threshold = telemetry.settings.wait_span_threshold
         self._pools = pools
-        self._connections = connections
+        needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
+        self._connections = connections if needs_connections else None
         self._commands = commands
         self._counts = telemetry.pool_instruments is not None
         self._measures_use = self._counts and telemetry.settings.pool_use_time
@@ -167,7 +173,8 @@ class PoolTelemetry(ConnectionPoolListener):
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
         """Count a connection no longer, and count why."""
         connection = event.address, event.connection_id
-        self._connections.forget(connection)
+        if self._connections is not None:
+            self._connections.forget(connection)
         if self._commands:
             self._commands.closed(connection)
         pool = self._pools[event.address]
@@ -184,12 +191,13 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
-        connection = address, connection_id = event.address, event.connection_id
-        self._connections.check_out(connection)
+        address, connection_id = event.address, event.connection_id
+        if self._connections is not None:
+            self._connections.check_out((address, connection_id))
+        pool = self._pools[address]
         if self._counts:
-            pool = self._pools[address]
             pool.pending.pop(caller(), None)
-            pool.used[connection_id] = time.monotonic()
+        pool.used[connection_id] = time.monotonic()
         seconds = _seconds(event)
         is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
@@ -197,7 +205,7 @@ class PoolTelemetry(ConnectionPoolListener):
             record = pool.record_wait_time or self._record_wait_time(pool, instruments)
             record(seconds, None if is_slow else NOBODYS_CONTEXT)
         if is_slow and self.waits:
-            self.waits.checked_out(address, self._pools[address].name, seconds)
+            self.waits.checked_out(address, pool.name, seconds)
 
     def _record_wait_time(self, pool: Pool, instruments: Instruments) -> Record:
         pool.record_wait_time = bound(
@@ -223,13 +231,11 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """Count a connection as idle, and measure its use."""
-        connection = address, connection_id = event.address, event.connection_id
-        if self._commands:
-            self._commands.checked_in(connection)
-        if not self._counts:
-            return
+        address, connection_id = event.address, event.connection_id
         pool = self._pools[address]
         since = pool.used.pop(connection_id, None)
+        if self._commands:
+            self._commands.checked_in((address, connection_id, since))
         if not self._measures_use:
             return
         instruments = self.telemetry.pool_instruments

@@ -85,7 +85,7 @@ class Pool:
         """
         # Copied first: what is idle after that, of the same check-out, was checked in.
         used = dict(self.used)
-        if not used or (found := held()) is None:
+        if (found := held()) is None:
             return
         lost = [connection for connection in used if connection in found.idle]
         kept = sorted(used.keys() - found.idle, key=used.__getitem__)

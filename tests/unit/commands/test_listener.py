@@ -15,11 +15,16 @@ from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode
-from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandStartedEvent,
+    ConnectionCheckedOutEvent,
+)
 
 from otel_mongo_apm import Settings, event_listeners
 from otel_mongo_apm._commands import cursors, in_flight, signatures
 from otel_mongo_apm._driver.client_reference import ClientReference
+from otel_mongo_apm._driver.failures import TELLS_INTERRUPTIONS
 from otel_mongo_apm._metrics import names
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry, client_telemetry
@@ -637,21 +642,26 @@ def test_signatures_are_bounded(commands, monkeypatch):
 
 
 CONNECTION = (ADDRESS, 7)
+needs_published_interruptions = pytest.mark.skipif(
+    not TELLS_INTERRUPTIONS, reason="PyMongo before 4.20.1 does not publish interruptions"
+)
 
 
 @pytest.fixture
 def on_a_connection(commands):
-    """Have a connection checked out, as a command always has."""
-    client_telemetry(commands).connections.check_out(CONNECTION)
+    """Have a connection checked out, with a PyMongo that does not publish interruptions."""
+    commands._connections = client_telemetry(commands).connections
+    commands._connections.check_out(CONNECTION)
     return CONNECTION
 
 
 def test_an_interrupted_command(commands, telemetry, on_a_connection):
     """A command whose connection is given back while it is open was interrupted: an error."""
     commands.started(started(FIND))
-    raising = {"__name__": "pymongo.pool", "commands": commands, "connection": on_a_connection}
+    checked_in = (*on_a_connection, None)
+    raising = {"__name__": "pymongo.pool", "commands": commands, "checked_in": checked_in}
     exec(
-        "try: raise KeyboardInterrupt\nexcept BaseException: commands.checked_in(connection)",
+        "try: raise KeyboardInterrupt\nexcept BaseException: commands.checked_in(checked_in)",
         raising,
     )
     commands.closed(on_a_connection)
@@ -668,7 +678,7 @@ def test_an_interrupted_command(commands, telemetry, on_a_connection):
 def test_interrupted_by_who_knows_what(commands, telemetry, on_a_connection):
     """Where the exception is not known, it was another."""
     commands.started(started(FIND))
-    commands.checked_in(on_a_connection)
+    commands.checked_in((*on_a_connection, None))
 
     assert telemetry.span.attributes["error.type"] == "_OTHER"
 
@@ -687,19 +697,44 @@ def test_an_orphan_of_another_thread(commands, telemetry, on_a_connection):
 def test_other_connections(commands, telemetry, on_a_connection):
     """What happens to other connections concerns no command of this one."""
     commands.started(started(FIND))
-    commands.checked_in((ADDRESS, 8))
+    commands.checked_in((ADDRESS, 8, None))
     commands.closed((ADDRESS, 8))
 
     assert telemetry.spans == ()
     commands.succeeded(succeeded("find", FOUND))
-    commands.checked_in(on_a_connection)
+    commands.checked_in((*on_a_connection, None))
     assert telemetry.span.status.status_code is StatusCode.UNSET
+
+
+@needs_published_interruptions
+def test_an_end_that_never_came(commands, telemetry):
+    """A command whose end we were not told of ends with its connection, and not with another's."""
+    checked_out = time.monotonic()
+    commands.started(started(FIND))
+    commands.checked_in((ADDRESS, 8, time.monotonic()))  # Which a listener had meanwhile.
+    commands.checked_in((ADDRESS, 9, None))
+    before = telemetry.spans
+    commands.checked_in((ADDRESS, 7, checked_out))
+
+    assert before == ()
+    assert telemetry.span.attributes["error.type"] == "_OTHER"
+    assert len(commands.in_flight) == 0
+
+
+@needs_published_interruptions
+def test_connections_that_nobody_needs(telemetry):
+    """Where PyMongo publishes every end, the connection of a command is not kept track of."""
+    commands, pools, _ = event_listeners(**telemetry.providers)
+    pools.connection_checked_out(ConnectionCheckedOutEvent(ADDRESS, 7, 0.0))
+    commands.started(started(FIND))
+
+    assert len(client_telemetry(commands).connections) == 0
 
 
 def test_a_getmore_that_was_interrupted(commands, telemetry, on_a_connection):
     """A tailed cursor's getMore that is interrupted has a span, too."""
     commands.started(started(TAIL))
-    commands.checked_in(on_a_connection)
+    commands.checked_in((*on_a_connection, None))
 
     assert telemetry.span.name == "getMore users"
     assert telemetry.span.status.status_code is StatusCode.ERROR
@@ -909,7 +944,7 @@ def test_a_retry_of_what_nobody_saw():
 def test_a_command_without_a_record_is_not_left_open(monkeypatch):
     """If what is kept of a command cannot be made, the span that has started ends."""
     telemetry, commands = unmeasured(SAMPLED)
-    monkeypatch.setattr(CommandStartedEvent, "server_connection_id", property(lambda _: 1 / 0))
+    monkeypatch.setattr(CommandStartedEvent, "request_id", property(lambda _: 1 / 0))
     commands.started(started(FIND))
 
     assert telemetry.started_and_ended == (1, 1)
