@@ -3,7 +3,7 @@
     python worker.py CONTENDER URI
 
 Each line of its input is a kind of work and a number; each of its output the seconds of the wall
-and of this process's CPU.
+and of this process's CPU, and of the operations of threads the median and the 99th percentile.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import asyncio
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
 from pymongo import AsyncMongoClient, MongoClient, monitoring
+from pymongo.errors import OperationFailure
 from synthetic import by_hand, providers
 
 from otel_mongo_apm import MongoInstrumentor
@@ -23,7 +27,7 @@ from otel_mongo_apm import MongoInstrumentor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DOCUMENTS, TASKS = 1_000, 100
+DOCUMENTS, TASKS, THREADS = 1_000, 100, 8
 # Monitors that have nothing to tell would only make the measurements worse.
 QUIET: dict[str, Any] = {"heartbeatFrequencyMS": 600_000}
 
@@ -78,6 +82,8 @@ class Application:
         self._written = MongoClient(uri, **QUIET).benchmark.written
         self._loop = asyncio.new_event_loop()
         self._async_users: Any = None
+        self._threads = ThreadPoolExecutor(THREADS)
+        self.latencies: list[float] = []
 
     def find_one(self, number: int) -> None:
         """Find documents by their `_id`."""
@@ -98,6 +104,35 @@ class Application:
         """Let 100 tasks find a document each, at the same time."""
         self._loop.run_until_complete(self._gather(number))
 
+    def threads(self, number: int) -> None:
+        """Let 8 threads find documents at the same time, and note how long each took."""
+        self.latencies = sorted(chain(*self._threads.map(self._latencies, [number] * THREADS)))
+
+    def _latencies(self, number: int) -> list[float]:
+        found = []
+        for _ in range(number):
+            began = time.perf_counter()
+            self._users.find_one({"_id": 7})
+            found.append(time.perf_counter() - began)
+        return found
+
+    def failure(self, number: int) -> None:
+        """Send commands that the server refuses."""
+        for _ in range(number):
+            with suppress(OperationFailure):
+                self._users.find_one({"$no": "operator"})
+
+    def interrupted(self, number: int) -> None:
+        """Cancel tasks that wait for their replies."""
+        self._loop.run_until_complete(self._cancel(number))
+
+    async def _cancel(self, number: int) -> None:
+        if self._async_users is None:
+            self._async_users = AsyncMongoClient(self._uri, **QUIET).benchmark.users
+        for _ in range(number):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._async_users.find_one({"$where": "sleep(50)"}), 0.005)
+
     async def _gather(self, number: int) -> None:
         if self._async_users is None:
             self._async_users = AsyncMongoClient(self._uri, **QUIET).benchmark.users
@@ -108,6 +143,13 @@ class Application:
         """Call what nothing else calls: `instructions.py` counts from one such call to another."""
         for _ in range(number):
             os.getloadavg()
+
+
+def percentiles(latencies: list[float]) -> tuple[float, float]:
+    """The median and the 99th percentile, of what was sorted."""
+    if not latencies:
+        return 0.0, 0.0
+    return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
 
 
 def timed(work: Callable[[int], None], number: int) -> tuple[float, float]:
@@ -124,7 +166,8 @@ def main() -> None:
     application = Application(uri)
     for line in sys.stdin:
         name, number = line.split()
-        print(*timed(getattr(application, name), int(number)), flush=True)
+        times = timed(getattr(application, name), int(number))
+        print(*times, *percentiles(application.latencies), flush=True)
 
 
 if __name__ == "__main__":
