@@ -3,6 +3,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# How many processes run tests side by side: two for each core, since tests wait much of the time.
+WORKERS ?= auto
+# A file's tests share its servers, so one process runs them all.
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+FOR_OLDEST := tests/unit tests/wire tests/integration tests/conformance
+
 # Where `go install` puts programs, too.
 JAEGER ?= $(HOME)/go/bin/jaeger
 JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
@@ -37,13 +43,22 @@ $(JAEGER):
 	module=$$(go mod download -json $(JAEGER_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 	cd "$$module" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/jaeger
 
-test: test-newest test-oldest
+# A failure in one does not hide the other's.
+test:
+	@status=0; for each in newest oldest; do $(MAKE) test-$$each || status=1; done; exit $$status
 
+# The second step, of tests that cannot share the machine, adds its coverage to the first's.
 test-newest: .venv/installed
-	$(BIN)/pytest --cov --cov-report=term
+	@status=0; \
+	$(BIN)/pytest -m 'not alone' $(SIDE_BY_SIDE) --cov --cov-report= --cov-fail-under=0 || status=1; \
+	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term || status=1; \
+	exit $$status
 
 test-oldest: .venv-oldest/installed
-	.venv-oldest/bin/pytest tests/unit tests/wire tests/integration tests/conformance -m 'not slow'
+	@status=0; \
+	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow' $(SIDE_BY_SIDE) || status=1; \
+	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'alone and not slow' || status=1; \
+	exit $$status
 
 lint: .venv/installed
 	$(BIN)/ruff check

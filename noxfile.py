@@ -20,14 +20,18 @@ OPENTELEMETRY = ("oldest", "newest")
     ("pymongo", "motor"), [(each, motor) for each in PYMONGO for motor in MOTOR.get(each, ("",))]
 )
 def tests(session: nox.Session, pymongo: str, motor: str, opentelemetry: str) -> None:
-    """Run unit, wire, integration and conformance tests."""
+    """Run unit, wire, integration and conformance tests, but for the slow ones."""
     wanted = [_pinned("pymongo", pymongo), _pinned("motor", motor)]
     if opentelemetry == "oldest":
         wanted += _oldest_opentelemetry()
     session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
     session.run("python", "-m", "pip", "install", "--quiet", "--group", "test", ".", *wanted)
     tested = ("unit", "wire", "integration", "conformance")
-    session.run("pytest", *(f"tests/{each}" for each in tested), *session.posargs)
+    tests = [f"tests/{each}" for each in tested]
+    side_by_side = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
+    arguments = ("pytest", *tests, *session.posargs)
+    session.run(*arguments, "-m", "not slow and not alone", *side_by_side)
+    session.run(*arguments, "-m", "not slow and alone")
 
 
 def _pinned(distribution: str, version: str) -> str:

@@ -12,6 +12,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 from rich.table import Table
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from rounds import Contender
 
+STATM = Path("/proc/self/statm")
 ROUNDS, NUMBER = 60, 200
 COLLECTIONS, SERVERS, CLIENTS, COMMANDS = 10_000, 50, 1_000, 1_000_000
 
@@ -101,7 +103,7 @@ def test_growth(compare):
 
 def megabytes() -> float:
     """How much memory this process has."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    pages = int(STATM.read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -115,6 +117,7 @@ def sizes(send: Contender) -> Iterator[tuple[int, float]]:
         yield sent, megabytes()
 
 
+@pytest.mark.skipif(not STATM.exists(), reason="Linux alone tells of memory in /proc.")
 def test_memory(benchmark: Any, show: Callable[[Table], None]) -> None:
     """A million commands to 10,000 collections take no more memory than 10,000 of them did."""
     listeners = [event_listeners(**providers(ALWAYS_OFF))]

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console_exports import Exported, is_cluster_span, metrics, spans
+from installed_mongod import MongoDBUnavailableError
 from instrumented import InstrumentedProgram, instrumented_environment
-from local_mongodb import MongoDBUnavailableError, replica_set
+from local_mongodb import replica_set
 from metrics_table import metrics_table
 from terminal import heading, wide_console
 from trace_tree import NAMES_NOTE, traces
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 QUICKSTART = Path(__file__).with_name("quickstart.py")
+OTHERWISE = "Or set $MONGODB_URI to a MongoDB that the demo may write to."
 METRICS_NOTE = "of the whole run; those of open clients alone are no longer there"
 
 
@@ -71,7 +73,7 @@ def main() -> int:
         with mongodb_uri() as uri:
             status, printed = run(uri, console)
     except MongoDBUnavailableError as unavailable:
-        print(unavailable, file=sys.stderr)
+        print(f"{unavailable}\n{OTHERWISE}", file=sys.stderr)
         return 1
     draw(printed, console)
     return status

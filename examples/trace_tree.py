@@ -33,6 +33,7 @@ TOLD_ELSEWHERE = {
     "db.collection.name",
     "db.client.connection.pool.name",
     "db.query.text",
+    "cluster.event",
     "exception.stacktrace",
     "server.address",
     "server.port",

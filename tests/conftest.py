@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import local_mongodb
 import pytest
 from in_memory import InMemoryTelemetry
+from installed_mongod import MongoDBUnavailableError, mongod_path
 from mongod import or_skip
 
 from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._commands import in_flight
 from otel_mongo_apm._driver import private_names
-from otel_mongo_apm._operations import operation
+from otel_mongo_apm._operations import in_progress
 from otel_mongo_apm._pools import names
 from otel_mongo_apm._settings import environment, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MAX_WORKERS = 8  # Each has MongoDB servers of its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+# Else one worker's server could be given a port on which another's test needs nobody to listen.
+local_mongodb.PORTS = local_mongodb.PORTS[WORKER % MAX_WORKERS :: MAX_WORKERS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run tests side by side, unless they would share the user's MongoDB."""
+    return 0 if os.environ.get("MONGODB_URI") else min(2 * (os.cpu_count() or 1), MAX_WORKERS)
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C interrupt what tests run, even where this process was started to ignore it.
+
+    That is how a shell starts `make test &`; programs that tests start would inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Say which MongoDB there is, and if there is none how to get one."""
+    if os.environ.get("MONGODB_URI"):  # It may have a password.
+        return "MongoDB: that of $MONGODB_URI"
+    try:
+        return f"MongoDB: {mongod_path()}"
+    except MongoDBUnavailableError as unavailable:
+        return f"MongoDB: none, so most tests are skipped. {unavailable}"
 
 
 @pytest.fixture
@@ -46,8 +80,9 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     environment._warnings_given.clear()
     private_names.warn_of_loss.cache_clear()
     names._pools_by_name.clear()
-    in_flight._latest.set(None)
-    operation._latest.set(None)
+    in_flight._latest.set(0)
+    in_flight._retries.clear()
+    in_progress._in_progress.clear()
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
         MongoInstrumentor().uninstrument()

@@ -6,8 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import local_mongodb
 import pytest
+from installed_mongod import MongoDBUnavailableError, mongod_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ def or_skip() -> Iterator[None]:
     """Skip where there is no mongod; in CI that is a failure."""
     try:
         yield
-    except local_mongodb.MongoDBUnavailableError as error:
+    except MongoDBUnavailableError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
@@ -27,4 +27,4 @@ def or_skip() -> Iterator[None]:
 def need_mongod() -> None:
     """Skip where there is none to start."""
     with or_skip():
-        local_mongodb.mongod_path()
+        mongod_path()

@@ -20,8 +20,9 @@ sys.path.append(str(Path(__file__).parents[1]))  # For what the examples share.
 
 from console_exports import is_cluster_span, spans
 from gauges import WRITABLE, gauges_table, writable_strip
+from installed_mongod import MongoDBUnavailableError
 from instrumented import InstrumentedProgram, exporters, instrumented_environment
-from local_mongodb import DISTRIBUTION, MongoDBUnavailableError, ReplicaSet, replica_set
+from local_mongodb import ReplicaSet, replica_set
 from phases import Deeds, phases
 from picture import save_picture
 from rich.padding import Padding
@@ -37,10 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 APPLICATION = Path(__file__).with_name("application.py")
-NO_MONGODB = (
-    "The failover demo starts three servers of its own and there is no MongoDB to start: "
-    f"on x86-64 Linux, install {DISTRIBUTION}==0.4.0"
-)
+NO_MONGODB = "The failover demo starts three servers of its own, and cannot."
 NOTHING_TO_KILL = (
     "The failover demo kills a server, so only one of its own: to run it, unset $MONGODB_URI."
 )
@@ -142,8 +140,8 @@ def main() -> int:
     try:
         with replica_set(members=3) as servers:
             status, printed, deeds = play(servers, console)
-    except MongoDBUnavailableError:
-        print(NO_MONGODB, file=sys.stderr)
+    except MongoDBUnavailableError as unavailable:
+        print(f"{NO_MONGODB} {unavailable}", file=sys.stderr)
         return 1
     for part in story(printed, deeds):
         console.print(part)

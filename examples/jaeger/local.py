@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 import time
 from collections import Counter
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).parents[1]))  # For what the examples share.
 
+from installed_mongod import MongoDBUnavailableError
 from local_jaeger import Jaeger, JaegerUnavailableError, jaeger
-from local_mongodb import MongoDBUnavailableError, ReplicaSet, replica_set
+from local_mongodb import ReplicaSet, replica_set, wait_for_ctrl_c
 from local_shop import customers, shop
 from rich import box
 from rich.table import Table
@@ -51,7 +51,7 @@ def wait(seconds: float | None, console: Console) -> None:
     """Wait for so long, or for Ctrl-C."""
     if seconds is None:
         console.print("Serving until Ctrl-C.")
-        signal.pause()
+        wait_for_ctrl_c()
     else:
         time.sleep(seconds)
 

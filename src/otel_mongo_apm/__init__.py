@@ -24,9 +24,9 @@ if TYPE_CHECKING:
         ResponseHook,
         Settings,
     )
-    from otel_mongo_apm._setup.client import event_listeners
     from otel_mongo_apm._setup.existing import instrument_client
     from otel_mongo_apm._setup.instrumentor import MongoInstrumentor
+    from otel_mongo_apm._setup.passed import event_listeners
 
 __all__ = [
     "FailedHook",
@@ -45,7 +45,7 @@ _MODULES = {
     "RequestHook": "._settings.settings",
     "ResponseHook": "._settings.settings",
     "Settings": "._settings.settings",
-    "event_listeners": "._setup.client",
+    "event_listeners": "._setup.passed",
     "instrument_client": "._setup.existing",
 }
 

@@ -9,32 +9,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import local_mongodb
 import pytest
 from console_exports import by_trace, exported, is_cluster_span, root, spans
 from in_memory import WAITS
 from instrumented import instrumented_environment
-from mongod import or_skip
 from versions import needs_async
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from console_exports import Exported
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PYTHON = Path(sys.executable)
 CLUSTER = ("mongodb.topology.discovery",)
-
-
-@pytest.fixture(scope="module")
-def mongodb_uri() -> Iterator[str]:
-    """A server for both examples, or the user's own; where there is none, skip, but not in CI."""
-    if uri := os.environ.get("MONGODB_URI"):
-        yield uri
-        return
-    with or_skip(), local_mongodb.replica_set() as servers:
-        yield servers.uri
 
 
 def run(name: str, uri: str) -> tuple[list[str], list[Exported]]:

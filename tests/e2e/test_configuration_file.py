@@ -7,17 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import local_mongodb
 import pytest
 from console_exports import exported, spans
-from mongod import or_skip
 
 from otel_mongo_apm import MongoInstrumentor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 load_config_file = pytest.importorskip("opentelemetry.configuration").load_config_file
 
@@ -45,15 +39,6 @@ for keywords in [{}, own] if "keyword" in sys.argv else [{}]:
         client.admin.command("ping")
         client["shop"]["users"].find_one({"name": "Ada"})
 """
-
-
-@pytest.fixture(scope="module")
-def mongodb_uri() -> Iterator[str]:
-    if uri := os.environ.get("MONGODB_URI"):
-        yield uri
-        return
-    with or_skip(), local_mongodb.standalone() as mongod:
-        yield mongod.uri
 
 
 @pytest.fixture

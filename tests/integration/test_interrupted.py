@@ -241,8 +241,11 @@ async def test_a_cancelled_task(instrumented, mongodb_uri, telemetry):
 @pytest.mark.usefixtures("no_transactions")
 @pytest.mark.parametrize(
     ("work", "number"),
-    [(cancel, CANCELLATIONS), (time_out, TIMEOUTS)],
-    ids=["cancellations", "timeouts"],
+    [
+        # Beside other tests it takes its time.
+        pytest.param(cancel, CANCELLATIONS, id="cancellations", marks=pytest.mark.timeout(300)),
+        pytest.param(time_out, TIMEOUTS, id="timeouts", marks=pytest.mark.alone),
+    ],
 )
 async def test_at_any_time(instrumented, mongodb_uri, telemetry, caplog, work, number):
     """However and whenever requests are cut short, what started ends, once."""

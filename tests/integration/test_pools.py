@@ -290,6 +290,7 @@ async def test_a_task_that_waits_too_long(instrumented, server, telemetry):
     check_time_out(telemetry, server)
 
 
+@pytest.mark.alone
 def test_counts_in_between(instrumented, server, telemetry):
     """While five threads want three connections, three are used and two threads wait."""
     with (
@@ -332,6 +333,7 @@ def test_counts_after_many_threads(instrumented, server, telemetry):
         eventually(lambda: connections_at(server) == idle, "mongod to count the same")
 
 
+@pytest.mark.alone
 @needs_async
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_counts_after_many_tasks(instrumented, server, telemetry):

@@ -24,7 +24,7 @@ def run(directory, program, *arguments):
 
 
 CHILDREN = """
-import json, multiprocessing, sys, threading, warnings
+import json, multiprocessing, sys, threading, time, warnings
 warnings.simplefilter("ignore")  # PyMongo warns of clients that cross a fork.
 sys.path.insert(0, sys.argv[1])
 import pymongo
@@ -70,12 +70,13 @@ def main():
     over = threading.Event()
     def work():
         while not over.is_set():
-            # In a command nearly always, and hardly ever under one of the SDK's locks, which
-            # nobody would release in a child.
-            client.shop.users.find_one({"$where": "sleep(100) || true"})
+            client.shop.users.find_one({"$where": "sleep(1000) || true"})
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
+    # By then each is in the middle of its command, and not under one of the SDK's locks, which
+    # nobody would release in a child.
+    time.sleep(0.3)
     context = multiprocessing.get_context(method)
     children = []
     for _ in range(3):

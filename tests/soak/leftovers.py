@@ -6,6 +6,7 @@ import ctypes
 import gc
 import linecache
 import os
+import platform
 import statistics
 import sys
 from collections import Counter, deque
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 OURS = "otel_mongo_apm"
 TABLES = (dict, set, list, deque, WeakKeyDictionary, WeakSet, WeakValueDictionary)
 MIB = 1 << 20
+IS_GLIBC = platform.libc_ver()[0] == "glibc"
 # glibc's names for: from which size on a block is given back at once, by itself; how many arenas
 # there may be. A fixed threshold keeps it from being raised by the largest block so far.
 MALLOPT = {-3: 128 * 1024, -8: 1}
@@ -92,17 +94,21 @@ class Sample(NamedTuple):
 
 
 class Memory:
-    """What this process has in memory each time that it is at rest."""
+    """What this process has in memory each time that it is at rest; glibc alone can tell."""
 
     def __init__(self) -> None:
         self._samples: list[Sample] = []
+        if not IS_GLIBC:
+            return
         self._libc: Any = ctypes.CDLL(None)
         self._libc.mallinfo2.restype = _Mallinfo
         for parameter, value in MALLOPT.items():
             self._libc.mallopt(parameter, value)
 
-    def sample(self, commands: int) -> Sample:
+    def sample(self, commands: int) -> Sample | None:
         """Note what there is, without what is only kept for later."""
+        if not IS_GLIBC:
+            return None
         linecache.clearcache()  # The source in the tracebacks that PyMongo has printed.
         gc.collect()
         self._libc.malloc_trim(0)

@@ -463,7 +463,7 @@ def watch(soak: Soak, memory: Memory, seconds: float, findings: Findings) -> Non
             findings.bound(leftovers.tables(), before)
             empty_pools(soak)
             sample = memory.sample(soak.sent.number)
-        sys.stderr.write(f"{left:6.0f} s left {sample}\n")
+        sys.stderr.write(f"{left:6.0f} s left {sample or ''}\n")
 
 
 def run(soak: Soak, seconds: float, workers: int, findings: Findings) -> None:
@@ -542,9 +542,9 @@ def soak_and_compare(arguments: argparse.Namespace) -> Findings:
     findings.found["uninstrumented"] = {
         what: uninstrumented[what] for what in ("commands", "growth", "wrong")
     }
-    growth, usual = (found["growth"]["allocated"] for found in (findings.found, uninstrumented))
-    if growth - usual >= MAX_GROWTH:
-        findings.wrong.append(f"Memory grows by {growth}, uninstrumented by {usual}")
+    growths = [found["growth"].get("allocated") for found in (findings.found, uninstrumented)]
+    if None not in growths and growths[0] - growths[1] >= MAX_GROWTH:
+        findings.wrong.append(f"Memory grows by {growths[0]}, uninstrumented by {growths[1]}")
     return findings
 
 

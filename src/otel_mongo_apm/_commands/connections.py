@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING
+
+from otel_mongo_apm._driver.documents import AUTHENTICATION_COMMANDS
 
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Address
@@ -17,9 +20,6 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 10_000
 
-# Commands to a connection that nobody has checked out yet.
-_BEFORE_CHECK_OUT = frozenset({"authenticate", "saslContinue", "saslStart"})
-
 
 class Connections:
     """The connections of one client, as far as commands went out on them."""
@@ -27,14 +27,17 @@ class Connections:
     def __init__(self) -> None:
         self._names: dict[Connection, NamedByServer] = {}
         self._named: dict[NamedByServer, Connection] = {}
+        # Each has a number in this process, by which a context knows it.
+        self._numbers: dict[Connection, int] = {}
+        self._numbered: dict[int, Connection] = {}
 
     def __len__(self) -> int:
         return len(self._names)
 
     def start_anew(self) -> None:
         """Forget all; they are another process's."""
-        self._names.clear()
-        self._named.clear()
+        for each in (self._names, self._named, self._numbers, self._numbered):
+            each.clear()
 
     def of(self, command_name: str, named: NamedByServer) -> Connection | None:
         """The connection that a command goes out on, if it is known.
@@ -46,10 +49,9 @@ class Connections:
             command_name: The command's name.
             named: What the server calls the connection.
         """
-        latest = _checked_out.get()
-        if latest is None or latest[1] is not self:
+        connection = self._numbered.get(_checked_out.get())
+        if connection is None:
             return self._named.get(named)
-        connection = latest[0]
         name = self._names.get(connection)
         if name == named:
             return connection
@@ -58,10 +60,22 @@ class Connections:
 
     def check_out(self, connection: Connection) -> None:
         """Learn what this thread or task has checked out."""
-        _checked_out.set((connection, self))
+        _checked_out.set(self._numbers.get(connection) or self._number(connection))
 
     def forget(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
+        if number := self._numbers.pop(connection, None):
+            self._numbered.pop(number, None)
+        self._unname(connection)
+
+    def _number(self, connection: Connection) -> int:
+        if len(self._numbers) >= MAX_CONNECTIONS:  # To start anew costs less than to keep an order.
+            self.start_anew()
+        number = self._numbers[connection] = next(_numbers)
+        self._numbered[number] = connection
+        return number
+
+    def _unname(self, connection: Connection) -> None:
         name = self._names.pop(connection, None)
         # Behind a load balancer two servers may have given two connections the same name.
         if name and self._named.get(name) == connection:
@@ -71,18 +85,17 @@ class Connections:
         self, connection: Connection, named: NamedByServer, command_name: str
     ) -> Connection | None:
         """Take a connection that was checked out for the one that a server calls so."""
-        if connection[0] != named[0] or command_name in _BEFORE_CHECK_OUT:
+        if connection[0] != named[0] or command_name in AUTHENTICATION_COMMANDS:
             return None
-        self.forget(connection)  # Another may have had its ID, which nobody has seen closed.
+        self._unname(connection)  # Another may have had its ID, which nobody has seen closed.
         if named[1] is not None:
-            if len(self) >= MAX_CONNECTIONS:  # To start anew costs less than to keep an order.
-                self.start_anew()
             self._names[connection] = named
             self._named[named] = connection
         return connection
 
 
-# The connection that this thread or task has checked out last, and of which client.
-_checked_out: ContextVar[tuple[Connection, Connections] | None] = ContextVar(
-    "otel_mongo_apm_checked_out", default=None
-)
+_numbers = count(1)
+
+# The number of the connection that this thread or task has checked out last, of whatever client. A
+# context is copied into the tasks that begin meanwhile, so it holds no more than a number.
+_checked_out: ContextVar[int] = ContextVar("otel_mongo_apm_checked_out", default=0)

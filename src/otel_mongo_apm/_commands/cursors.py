@@ -20,12 +20,12 @@ class OpenCursor:
     Args:
         id: The server's number for it.
         span_context: That of the command that opened it.
-        waits: Whether the server holds a getMore's reply back until there are documents.
+        is_tail: Whether it stays open at its end, so that a getMore without documents says nothing.
     """
 
     id: int
     span_context: SpanContext
-    waits: bool
+    is_tail: bool
 
 
 class OpenCursors:

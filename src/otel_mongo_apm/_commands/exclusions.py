@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 from otel_mongo_apm._driver.background import is_background
-from otel_mongo_apm._driver.clients import is_traced_natively
 from otel_mongo_apm._driver.documents import (
     DRIVER_COMMANDS,
     EXPLAIN,
@@ -15,7 +14,9 @@ from otel_mongo_apm._driver.documents import (
     SENSITIVE_COMMANDS,
     explains_secrets,
     is_speculative_authentication,
+    known_name,
 )
+from otel_mongo_apm._driver.native_tracing import is_traced_natively
 from otel_mongo_apm._otel.semconv import MONGODB
 
 if TYPE_CHECKING:
@@ -37,16 +38,14 @@ def gate(
     collection: str | None,
 ) -> Gate | None:
     """What to ask before such a command gets a span; nothing to ask for most of them."""
-    if (
-        command_name in SENSITIVE_COMMANDS
-        or is_excluded(settings, command_name, database, collection)
-        or is_traced_natively(client())
-    ):
-        return _never
+    if is_excluded(settings, command_name, database, collection) or is_traced_natively(client()):
+        return never
+    if command_name in SENSITIVE_COMMANDS:
+        return _secret
     # By MongoDB's own convention what the driver does by itself is an operation like others.
     is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
     needs_parent = is_by_itself or settings.require_parent
-    if command_name in HELLO_COMMANDS or command_name == EXPLAIN:
+    if known_name(command_name) in HELLO_COMMANDS or command_name == EXPLAIN:
         return _plain_within_a_trace if needs_parent else _plain
     return _within_a_trace if needs_parent else None
 
@@ -57,13 +56,18 @@ def is_excluded(
     """Whether there are to be no spans of a command or an operation."""
     return (
         not settings.command_spans
-        or name in settings.exclude_commands
+        or known_name(name) in map(known_name, settings.exclude_commands)
         or database in settings.exclude_databases
         or not settings.exclude_collections.isdisjoint({collection, f"{database}.{collection}"})
     )
 
 
-def _never(_: CommandStartedEvent) -> bool:
+def never(_: CommandStartedEvent) -> bool:
+    """Whether an excluded command has a span."""
+    return False
+
+
+def _secret(_: CommandStartedEvent) -> bool:
     return False
 
 

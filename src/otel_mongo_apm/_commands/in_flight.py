@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .signatures import CommandSignature
 
 MAX_OPEN = 10_000
+MAX_RETRIES = 1_000
 
 
 class Retry(NamedTuple):
@@ -43,14 +45,16 @@ class Special:
     Args:
         retry: What it is another attempt of.
         cursor: The cursor that it goes on with.
-        opens_tail: Whether the cursor that it opens is one that waits for documents.
+        opens_tail: Whether the cursor that it opens is one that stays open at its end.
         put_off: What to start the span with once the reply has come, if that is to be awaited.
+        started: How it started, if it is to be explained should it turn out to be slow.
     """
 
     retry: Retry | None = None
     cursor: OpenCursor | None = None
     opens_tail: bool = False
     put_off: CommandStartedEvent | None = None
+    started: CommandStartedEvent | None = None
 
 
 # Without an `__init__`, which would take longer than setting its fields: see `in_flight_command`.
@@ -59,6 +63,7 @@ class InFlightCommand:
     """A command on its way, and in the end what became of it.
 
     Attributes:
+        number: Its own, in this process.
         request_id: As PyMongo numbers it; not unique.
         signature: What it has in common with its like.
         latest_event: The number of the cluster event before it.
@@ -70,9 +75,9 @@ class InFlightCommand:
         is_recording: Whether anyone will see what is set on the span.
         rows: How many documents its reply brought.
         failure: Why it failed.
-        next_retry: What another attempt would be, if it failed.
     """
 
+    number: int
     request_id: int
     signature: CommandSignature
     latest_event: int
@@ -83,27 +88,38 @@ class InFlightCommand:
     is_recording: bool
     rows: int | None
     failure: Failure | None
-    next_retry: Retry | None
 
     def fail(self, failure: Failure, operation_id: int | None) -> None:
         """Keep why it failed, and what another attempt would be."""
         self.failure = failure
         if operation_id is not None:
             retry = self.special and self.special.retry
-            number = retry.number + 1 if retry else 1
-            self.next_retry = Retry(operation_id, number, self.span.get_span_context())
+            attempt = retry.number + 1 if retry else 1
+            _expect(self.number, Retry(operation_id, attempt, self.span.get_span_context()))
 
     def close(self) -> None:
         """End the span; keep neither it nor a document for longer than it must be."""
         span, self.span = self.span, INVALID_SPAN
         if self.special:
-            self.special.put_off = None
+            self.special.put_off = self.special.started = None
         span.end()
 
 
 # PyMongo's request IDs repeat (all of an exhaust cursor's getMores have 0), but a thread or task
 # has one command in flight at a time, and it is told of the end where it was told of the start.
-_latest: ContextVar[InFlightCommand | None] = ContextVar("otel_mongo_apm_latest", default=None)
+# Tasks and threads that begin meanwhile keep a copy of the context for as long as they run, so a
+# context holds a number and nothing that could keep a command, a task or a client alive.
+_numbers = count(1)
+_latest: ContextVar[int] = ContextVar("otel_mongo_apm_latest", default=0)
+
+# What the next attempt would be, by the number of the command that failed.
+_retries: dict[int, Retry] = {}
+
+
+def _expect(number: int, retry: Retry) -> None:
+    if len(_retries) >= MAX_RETRIES:  # Most failures are the end of it; the oldest go.
+        _retries.pop(next(iter(list(_retries))), None)
+    _retries[number] = retry
 
 
 # The request ID of the last command of this thread or task that nobody sees. Without it, the end of
@@ -119,16 +135,14 @@ def overlook(request_id: int) -> None:
 def fail_overlooked(request_id: int, operation_id: int | None) -> None:
     """Keep of an overlooked command that failed only that the next may be another attempt."""
     if _overlooked.get() == request_id and operation_id is not None:
-        command = InFlightCommand()
-        command.request_id, command.connection = request_id, None
-        command.next_retry = Retry(operation_id, 1, INVALID_SPAN.get_span_context())
-        _latest.set(command)
+        number = next(_numbers)
+        _latest.set(number)
+        _expect(number, Retry(operation_id, 1, INVALID_SPAN.get_span_context()))
 
 
 def is_after_failure() -> bool:
     """Whether the last command of this thread or task failed, so that one now may be a retry."""
-    latest = _latest.get()
-    return latest is not None and latest.next_retry is not None
+    return bool(_retries) and _latest.get() in _retries
 
 
 def in_flight_command(
@@ -139,6 +153,7 @@ def in_flight_command(
 ) -> InFlightCommand:
     """A command that starts; it is a retry if the last of this thread or task failed it."""
     command = InFlightCommand()
+    command.number = next(_numbers)
     command.request_id = event.request_id
     command.signature = signature
     command.latest_event = latest_event
@@ -146,9 +161,8 @@ def in_flight_command(
     command.began = monotonic()
     command.span = INVALID_SPAN
     command.is_recording = False
-    command.special = command.rows = command.failure = command.next_retry = None
-    latest = _latest.get()
-    retry = latest and latest.next_retry
+    command.special = command.rows = command.failure = None
+    retry = _retries.pop(_latest.get(), None) if _retries else None
     if retry and retry.operation_id == event.operation_id:
         command.special = Special(retry)
     return command
@@ -158,8 +172,8 @@ class InFlightCommands:
     """The commands in flight of one client."""
 
     def __init__(self) -> None:
-        # A set in the order of insertion. Without a lock: each use is one dictionary operation.
-        self._open: dict[InFlightCommand, InFlightCommand] = {}
+        # By their numbers, the oldest first. Without a lock: each use is one dictionary operation.
+        self._open: dict[int, InFlightCommand] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -171,24 +185,25 @@ class InFlightCommands:
     def add(self, command: InFlightCommand) -> InFlightCommand | None:
         """Keep a command that has started; return the oldest if it had to make room."""
         displaced = self._oldest() if len(self._open) >= MAX_OPEN else None
-        self._open[command] = command
-        _latest.set(command)
+        self._open[command.number] = command
+        _latest.set(command.number)
         return displaced
 
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""
-        command = _latest.get()
-        if command and command.request_id == request_id and self._open.pop(command, None):
+        number = _latest.get()
+        command = self._open.get(number)
+        if command and command.request_id == request_id and self._open.pop(number, None):
             return command
         if _overlooked.get() == request_id:
             return None
         command = self._newest(request_id)
-        return self._open.pop(command, None) if command else None
+        return self._open.pop(command.number, None) if command else None
 
     def pop_checked_in(self, connection: CheckedIn) -> InFlightCommand | None:
         """Forget and return what this thread or task has open on a connection; mostly nothing."""
-        command = _latest.get()
-        if command is None or command not in self._open:
+        command = self._open.get(_latest.get())
+        if command is None:
             return None
         address, number, since = connection
         if command.connection is None:
@@ -196,20 +211,20 @@ class InFlightCommands:
             is_its_own = since is not None and since <= command.began
         else:
             is_its_own = command.connection == (address, number)
-        return self._open.pop(command, None) if is_its_own else None
+        return self._open.pop(command.number, None) if is_its_own else None
 
     def pop_closed(self, connection: Connection) -> InFlightCommand | None:
         """Forget and return what anybody has open on a connection."""
-        for command in list(self._open):
+        for command in list(self._open.values()):
             if command.connection == connection:
-                return self._open.pop(command, None)
+                return self._open.pop(command.number, None)
         return None
 
     def _newest(self, request_id: int) -> InFlightCommand | None:
         # Only reached where a hook or another listener sent a command of its own in between.
-        candidates = (c for c in reversed(list(self._open)) if c.request_id == request_id)
-        return next(candidates, None)
+        open_commands = reversed(list(self._open.values()))
+        return next((each for each in open_commands if each.request_id == request_id), None)
 
     def _oldest(self) -> InFlightCommand | None:
         oldest = next(iter(list(self._open)), None)
-        return self._open.pop(oldest, None) if oldest else None
+        return None if oldest is None else self._open.pop(oldest, None)

@@ -11,8 +11,9 @@ from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
 from otel_mongo_apm._driver.documents import (
-    AWAIT_DATA,
     COLLECTION_FIELDS,
+    NO_FIELD,
+    TAILABLE,
     collection_name,
     opens_tail,
     returned_rows,
@@ -71,6 +72,9 @@ class CommandTelemetry(CommandListener):
         spans: What starts and describes the spans.
     """
 
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
+
     def __init__(
         self,
         client: ClientReference,
@@ -101,12 +105,12 @@ class CommandTelemetry(CommandListener):
         if not self.telemetry.is_on or (context and is_suppressed(context)):
             return
         name, database, document = event.command_name, event.database_name, event.command
-        collection = document.get(COLLECTION_FIELDS.get(name, ""))
+        collection = document.get(COLLECTION_FIELDS.get(name, NO_FIELD))
         if collection.__class__ is not str:
             collection = collection_name(name, database, document)
         address = event.connection_id
         signature = self._signatures[name, database, collection, address]
-        is_special = name in CURSOR_COMMANDS or AWAIT_DATA in document
+        is_special = name in CURSOR_COMMANDS or TAILABLE in document
         span = None
         if not (self._keeps_all or is_special or signature.gate or is_after_failure()):
             span = self.spans.plain(signature, context)
@@ -149,7 +153,8 @@ class CommandTelemetry(CommandListener):
         if name == "getMore":
             special = command.special = command.special or Special()
             special.cursor = cursor = self._cursors.of(document)
-            if waits_for_documents(name, document) or (cursor and cursor.waits):
+            is_tail = waits_for_documents(name, document) or (cursor and cursor.is_tail)
+            if is_tail and self.spans.leaves_out_idle:
                 special.put_off = event
         elif name == "killCursors":
             self._cursors.close(document.get("cursors", ()))
@@ -258,8 +263,8 @@ class CommandTelemetry(CommandListener):
                 self._cursors.close([special.cursor.id])
         elif cursor_id:
             opened_by = command.span.get_span_context()
-            waits = special is not None and special.opens_tail
-            self._cursors.open(OpenCursor(cursor_id, opened_by, waits))
+            is_tail = special is not None and special.opens_tail
+            self._cursors.open(OpenCursor(cursor_id, opened_by, is_tail))
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:

@@ -10,19 +10,19 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_NAMESPACE,
     DB_OPERATION_NAME,
     DB_QUERY_SUMMARY,
+    DB_SYSTEM_NAME,
 )
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_TRANSPORT
 from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
 
 from otel_mongo_apm._driver.documents import (
     BATCH_FIELDS,
-    COLLECTION_COMMANDS,
     collection_in,
     plain,
     summary,
 )
 from otel_mongo_apm._metrics.names import refused_in_metrics
-from otel_mongo_apm._otel.addresses import ServerAttributes
+from otel_mongo_apm._otel.addresses import server_attributes
 from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     # Command, database, what the command names as a collection, and server.
     Key = tuple[str, str, str | None, Address]
 
-
 MAX_SIGNATURES = 10_000
 
 
@@ -56,7 +55,6 @@ class CommandSignature:
         metric_attributes: What measurements carry. Shared; do not mutate.
         gate: Decides whether such a command has a span; all have one if there is none.
         batch_field: The field that holds a batch of writes.
-        names_collection: Whether the command's own value is the name of a collection.
         record_duration: Measures one that succeeded, in seconds, if durations are measured.
     """
 
@@ -67,7 +65,6 @@ class CommandSignature:
     metric_attributes: Attributes
     gate: Gate | None
     batch_field: str | None
-    names_collection: bool
     record_duration: Record | None
 
 
@@ -84,7 +81,6 @@ class CommandSignatures(dict["Key", CommandSignature]):
         self._settings = settings
         self._instruments = instruments
         self._client = client
-        self._servers = ServerAttributes()
 
     def __missing__(self, key: Key) -> CommandSignature:
         if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
@@ -98,7 +94,8 @@ class CommandSignatures(dict["Key", CommandSignature]):
         command_name, database = plain(command_name), plain(database)
         collection = collection_in(database, named)
         attributes: Attributes = {
-            **self._servers[address],
+            DB_SYSTEM_NAME: MONGODB,
+            **server_attributes(address),
             DB_NAMESPACE: database,
             DB_OPERATION_NAME: command_name,
         }
@@ -115,7 +112,6 @@ class CommandSignatures(dict["Key", CommandSignature]):
             metric_attributes=metric_attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
-            names_collection=command_name in COLLECTION_COMMANDS,
             record_duration=self._record_duration(metric_attributes),
         )
 

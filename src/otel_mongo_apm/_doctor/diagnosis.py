@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .hooks import Hooks
     from .trial import Trial
 
-
 # The loggers of our modules; the cluster's logger tells of servers, not of us.
 _OUR_MODULES = f"{SCOPE_NAME}._"
 
@@ -33,6 +32,7 @@ class Diagnosis:
     Args:
         automatic: What `opentelemetry-instrument` does with this package.
         instrumented: The clients that are instrumented.
+        native_tracing: Whether PyMongo makes spans by itself; none without PyMongo.
         hooks: What of PyMongo is wrapped, and what it lacks; none without PyMongo.
         conflict: Who else makes spans of the same commands.
         trial: How a ping went, if there was a URI to try.
@@ -45,6 +45,7 @@ class Diagnosis:
     automatic: str = field(default_factory=automatic)
     instrumented: Sequence[str] = ()
     settings: Sequence[Setting] = ()
+    native_tracing: str | None = None
     hooks: Hooks | None = None
     conflict: str | None = None
     trial: Trial | None = None
@@ -92,6 +93,7 @@ def _use_driver(
     with Outcome() as outcome:
         hooks = import_module(".hooks", __package__)
         found.instrumented = hooks.instrumented_clients()
+        found.native_tracing = hooks.native_tracing()
         if uri is not None:
             found.trial = import_module(".trial", __package__).trial(uri, timeout, settings)
         found.hooks = hooks.hooks(settings, warnings)

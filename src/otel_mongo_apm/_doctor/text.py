@@ -26,6 +26,8 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     yield from _section(
         "Instrumented", [*found.instrumented, f"opentelemetry-instrument {found.automatic}"]
     )
+    if found.native_tracing:
+        yield from _section("PyMongo's own tracing", [found.native_tracing])
     yield from _section("Settings", _table(map(_setting, found.settings)))
     if found.hooks:
         yield from _section("Wrapped methods of PyMongo", found.hooks.found)

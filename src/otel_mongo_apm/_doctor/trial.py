@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pymongo
 
 from otel_mongo_apm._driver.clients import topology_description
-from otel_mongo_apm._setup.client import event_listeners
+from otel_mongo_apm._setup.passed import event_listeners
 
 from .outcome import Outcome
 from .secrets import Secrets, refusal

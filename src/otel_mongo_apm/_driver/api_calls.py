@@ -9,8 +9,11 @@ from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from pymongo.errors import InvalidOperation
+
 from otel_mongo_apm._otel.semconv import ADMIN
 
+from .call_stack import module_of
 from .documents import collection_in, collection_name, plain
 from .private_names import class_named, packages
 
@@ -36,12 +39,7 @@ class ApiCall:
     session: Any = None
 
 
-# By the method of the API, where PyMongo's own word for the operation does not tell.
-_BY_METHOD = {
-    "command": "runCommand",
-    "count_documents": "countDocuments",
-    "estimated_document_count": "estimatedDocumentCount",
-}
+# Where PyMongo's own word for the operation is not that of MongoDB's specification.
 _BY_OPERATION = {
     "create": "createCollection",
     "drop": "dropCollection",
@@ -49,12 +47,12 @@ _BY_OPERATION = {
     "rename": "renameCollection",
     "updateIndex": "updateSearchIndex",
 }
-# Runs a command, too, but one that goes to a collection.
-_CURSOR_COMMAND = "cursor_command"
-_BY_STAGE = {"$changeStream": "watch", "$listSearchIndexes": "listSearchIndexes"}
+# Methods that run whatever command they are given, which PyMongo names the operation after.
+_COMMAND_METHODS = frozenset({"command", "cursor_command"})
+_BY_STAGE = {"$listSearchIndexes": "listSearchIndexes"}
 _BULK_WRITES = ("insert", "update", "delete")
-# To run a command that gives no cursor is an operation of the database, whatever the command.
-_OF_DATABASES = frozenset({"listCollections", "runCommand"})
+# Operations of a database, though `Collection.options()` makes them, too.
+_OF_DATABASES = frozenset({"listCollections"})
 # What stands between a method of the API and the function of the client that it calls.
 _IN_BETWEEN = frozenset({"_conn_for_writes", "_conn_for_reads", "csot_wrapper"})
 
@@ -90,8 +88,7 @@ def connection_call(_: Any, argument: Argument) -> ApiCall:
     """What a connection is asked for; only the caller knows."""
     frame = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
     while frame.f_back and (
-        not frame.f_globals.get("__name__", "").startswith("pymongo.")
-        or frame.f_code.co_name in _IN_BETWEEN
+        not module_of(frame).startswith("pymongo.") or frame.f_code.co_name in _IN_BETWEEN
     ):
         frame = frame.f_back
     operation = _written(argument("operation"))
@@ -126,9 +123,8 @@ def whole_call(name: str, named: str = "") -> Callable[[Any, Argument], ApiCall]
 
 
 def _made_by(method: str, operation: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
-    name = _BY_METHOD.get(method) or _BY_OPERATION.get(operation, operation)
-    call = _call(name, variables, session)
-    if method == _CURSOR_COMMAND:
+    call = _call(_BY_OPERATION.get(operation, operation), variables, session)
+    if method in _COMMAND_METHODS:
         call.name = "runCommand"
     return call
 
@@ -192,6 +188,12 @@ def _classes(module: str, name: str) -> tuple[type[Any], ...]:
 
 
 def bound_session(client: Any) -> Any:
-    """The session that all calls of this thread or task are made in, since PyMongo 4.17."""
+    """The session that all calls of this thread or task are made in, since PyMongo 4.17.
+
+    None if that is another client's; then PyMongo refuses the call.
+    """
     bound = getattr(type(client), "_get_bound_session", None)
-    return bound(client) if bound else None
+    try:
+        return bound(client) if bound else None
+    except InvalidOperation:
+        return None

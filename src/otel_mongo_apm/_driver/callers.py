@@ -37,6 +37,16 @@ def caller() -> Hashable:
     return get_ident() if greenlet is None or greenlet.parent is None else ref(greenlet)
 
 
+def caller_number() -> int:
+    """A number that no other task, greenlet or thread has at the same time.
+
+    Whoever keeps it does not keep the task.
+    """
+    who = caller()
+    # That of a thread is its identifier, which is its own hash.
+    return id(who()) if isinstance(who, ref) else hash(who)
+
+
 def is_over(caller: Hashable) -> bool:
     """Whether a task or a greenlet has ended; of a thread that is not known."""
     if not isinstance(caller, ref):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-import pymongo.errors
 
 from .private_names import NO_WAITS, class_named, packages, takes, warn_of_loss
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-import pymongo.errors
 
-from .failures import operation_cancelled
+from .heartbeats import operation_cancelled
 from .private_names import is_there, warn_of_loss
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
     from bson.objectid import ObjectId
     from pymongo.topology_description import TopologyDescription
-
 
 # Where PyMongo makes the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
 _ENCRYPTION_MODULES = (
@@ -29,21 +26,28 @@ _ENCRYPTION_MODULES = (
 
 def is_made_by_encryption() -> bool:
     """Whether it is PyMongo's client-side encryption that is making a client right now."""
+    return _maker() in _ENCRYPTION_MODULES
+
+
+def is_made_by_driver() -> bool:
+    """Whether it is PyMongo itself that is making a client right now."""
+    return _maker() is not None
+
+
+def _maker() -> str | None:
+    """The module of PyMongo's that is making a client; none if none is."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
     while frame:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("pymongo."):
-            return module in _ENCRYPTION_MODULES
+        module = frame.f_globals.get("__name__")
+        if isinstance(module, str) and module.startswith("pymongo."):
+            return module
         frame = frame.f_back
-    return False
+    return None
 
 
-def is_traced_natively(client: Any) -> bool:
-    """Whether a client makes spans by itself, as those of a PyMongo to come can."""
-    if client is None or topology_of(client) is None:
-        return False
-    tracing = getattr(client.options, "tracing", None)
-    return isinstance(tracing, Mapping) and bool(tracing.get("enabled"))
+def encrypts(client: Any) -> bool:
+    """Whether a client encrypts fields of the documents that it sends."""
+    return client.options.auto_encryption_opts is not None
 
 
 def has_servers(client: Any) -> bool:

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from bson.code import Code
+
 from otel_mongo_apm._otel.encoding import encodable
 from otel_mongo_apm._otel.semconv import ADMIN
 
@@ -44,11 +46,32 @@ COLLECTION_COMMANDS = frozenset(
     }
 )
 
+# Other names that the server takes for its commands, as mongod 6.0 has them.
+_OTHER_NAMES = {
+    "availablequeryoptions": "availableQueryOptions",
+    "buildinfo": "buildInfo",
+    "collstats": "collStats",
+    "connpoolsync": "connPoolSync",
+    "datasize": "dataSize",
+    "dbhash": "dbHash",
+    "dbstats": "dbStats",
+    "deleteIndexes": "dropIndexes",
+    "findandmodify": "findAndModify",
+    "flushrouterconfig": "flushRouterConfig",
+    "getlasterror": "getLastError",
+    "ismaster": "isMaster",
+    "mapreduce": "mapReduce",
+}
+
 # Where a command says which collection it is sent to.
 COLLECTION_FIELDS: Mapping[str, str] = {
     **{name: name for name in COLLECTION_COMMANDS},
+    **{name: name for name, known in _OTHER_NAMES.items() if known in COLLECTION_COMMANDS},
     "getMore": "collection",
 }
+
+# Instead of a field's name, where a command has none. The empty name is one.
+NO_FIELD: Any = object()
 
 # The command monitoring specification's list of commands whose documents are not to be seen.
 SENSITIVE_COMMANDS = frozenset(
@@ -64,7 +87,9 @@ SENSITIVE_COMMANDS = frozenset(
         "updateUser",
     }
 )
-HELLO_COMMANDS = frozenset({"hello", "isMaster", "ismaster"})
+# Those of them that the driver sends on a connection before anybody has checked it out.
+AUTHENTICATION_COMMANDS = frozenset({"authenticate", "saslContinue", "saslStart"})
+HELLO_COMMANDS = frozenset({"hello", "isMaster"})
 EXPLAIN = "explain"
 
 # Commands that the driver sends by itself, to tidy up.
@@ -73,11 +98,20 @@ DRIVER_COMMANDS = frozenset({"endSessions", "killCursors"})
 # `insert` is not among them: to insert many documents is one operation, says the convention.
 BATCH_FIELDS: Mapping[str, str] = {"bulkWrite": "ops", "delete": "deletes", "update": "updates"}
 
-# In a find whose cursor waits for documents.
-AWAIT_DATA = "awaitData"
+# In a find whose cursor stays open at its end, whether its getMores wait for documents or not.
+TAILABLE = "tailable"
 
 _DOCUMENT_LENGTH = struct.Struct("<i")
 _SHORTEST_DOCUMENT = 5
+
+
+def known_name(command_name: str) -> str:
+    """A command's name as MongoDB's documentation has it; the server takes some others, too.
+
+    >>> known_name("findandmodify"), known_name("find")
+    ('findAndModify', 'find')
+    """
+    return _OTHER_NAMES.get(command_name, command_name)
 
 
 def collection_name(command_name: str, database: str, command: Mapping[str, Any]) -> str | None:
@@ -98,9 +132,9 @@ def collection_name(command_name: str, database: str, command: Mapping[str, Any]
 
 def collection_in(database: str, value: object) -> str | None:
     """The collection that a value names, if it names one: not ``1``, nor ``$cmd.aggregate``."""
-    if not isinstance(value, str) or database == ADMIN or value.startswith("$cmd"):
+    if not isinstance(value, str) or isinstance(value, Code):  # Code is a string with a scope.
         return None
-    return plain(value)
+    return None if database == ADMIN or value.startswith("$cmd") else plain(value)
 
 
 def plain(name: str) -> str:
@@ -157,22 +191,32 @@ def waits_for_documents(command_name: str, command: Mapping[str, Any]) -> bool:
 
 
 def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
-    """Whether a command opens a cursor that waits for documents, as a change stream does.
+    """Whether a command opens a cursor that stays open at its end, as a change stream does.
 
     >>> opens_tail("aggregate", {"aggregate": 1, "pipeline": [{"$changeStream": {}}]})
     True
-    >>> opens_tail("find", {"find": "log", "tailable": True, "awaitData": True})
+    >>> opens_tail("find", {"find": "log", "tailable": True})
     True
     >>> opens_tail("find", {"find": "log"})
     False
     """
     if command_name == "find":
-        return AWAIT_DATA in command
+        return TAILABLE in command
     if command_name == "aggregate":
         pipeline = command.get("pipeline")
         first = pipeline[0] if isinstance(pipeline, list | tuple) and pipeline else None
         return isinstance(first, Mapping) and "$changeStream" in first
     return False
+
+
+def batch_size(command: Mapping[str, Any], field: str) -> int | None:
+    """How many writes a command has; none if there is no list of them.
+
+    >>> batch_size({"update": "users", "updates": [{}, {}]}, "updates")
+    2
+    """
+    batch = command.get(field)
+    return len(batch) if isinstance(batch, list | tuple) else None
 
 
 def returned_rows(reply: Mapping[str, Any]) -> int | None:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pymongo
-from opentelemetry.semconv.attributes.db_attributes import (
-    DB_RESPONSE_STATUS_CODE,
-)
+from opentelemetry.semconv.attributes.db_attributes import DB_RESPONSE_STATUS_CODE
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from pymongo.errors import NotPrimaryError, OperationFailure
+from pymongo.errors import (
+    AutoReconnect,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+)
 
-from otel_mongo_apm._otel.exceptions import exception_type
+from otel_mongo_apm._otel.exceptions import (
+    class_name,
+    exception_message,
+    exception_type,
+    message_text,
+)
 from otel_mongo_apm._otel.semconv import OTHER_ERROR
 
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
-
 
 # Whether PyMongo publishes that a command failed whatever interrupts it, as a cancellation or a
 # KeyboardInterrupt does; before that it published nothing of it.
@@ -56,18 +65,17 @@ def command_failure(failure: Mapping[str, Any], error: BaseException | None) -> 
     >>> command_failure({"code": 59, "codeName": "CommandNotFound", "errmsg": "no x"}, None)
     Failure(error_type='59', status_code='59', name='CommandNotFound', message='no x')
     """
-    code, name = failure.get("code"), failure.get("codeName")
-    message = str(failure.get("errmsg", ""))
-    status_code = None if code is None else _code(code)
+    status_code, name = _code(failure.get("code")), _text(failure.get("codeName"))
+    message = _text(failure.get("errmsg"))
     if status_code is not None and name:
         return Failure(status_code, status_code, name, message)
-    error_type = _error_type(failure.get("errtype"), error)
+    error_type = _error_type(_text(failure.get("errtype")), error)
     name = name or error_type.rpartition(".")[2]
     error_type = error_type if status_code is None else status_code
     return Failure(error_type, status_code, name, message)
 
 
-def _error_type(name: str | None, error: BaseException | None) -> str:
+def _error_type(name: str, error: BaseException | None) -> str:
     if error is None:
         return name or OTHER_ERROR
     if name and type(error).__name__ != name:  # An exception of somebody else's.
@@ -75,9 +83,16 @@ def _error_type(name: str | None, error: BaseException | None) -> str:
     return exception_type(error)
 
 
-def _code(code: object) -> str:
+def _code(code: object) -> str | None:
+    """A server's error code, if it is a number: what else a server sends may be anything."""
     # Some servers send their numbers as doubles.
-    return str(int(code)) if isinstance(code, float) else str(code)
+    if not isinstance(code, int | float) or isinstance(code, bool) or not math.isfinite(code):
+        return None
+    return str(int(code))
+
+
+def _text(text: object) -> str:
+    return message_text(text) if isinstance(text, str) else ""
 
 
 def exception_failure(error: BaseException) -> Failure:
@@ -86,10 +101,38 @@ def exception_failure(error: BaseException) -> Failure:
     >>> exception_failure(ConnectionRefusedError("refused"))
     Failure(error_type='ConnectionRefusedError', status_code=None, ...)
     """
-    details: dict[str, Any] = {"errmsg": str(error)}
+    details: dict[str, Any] = {"errmsg": exception_message(error)}
     if isinstance(error, OperationFailure | NotPrimaryError):
         details |= {"code": getattr(error, "code", None), **dict(error.details or {})}
     return command_failure(details, error)
+
+
+def raised_type(error: BaseException) -> str:
+    """The class of what PyMongo raises to the application for an exception that it is handling.
+
+    It wraps what a socket raises: since 4.18 before a listener is told, and until then afterwards.
+
+    >>> raised_type(ConnectionResetError())
+    'pymongo.errors.AutoReconnect'
+    >>> raised_type(TimeoutError())
+    'pymongo.errors.NetworkTimeout'
+    """
+    if not isinstance(error, OSError) or isinstance(error, PyMongoError):
+        return class_name(type(error))
+    return class_name(NetworkTimeout if isinstance(error, TimeoutError) else AutoReconnect)
+
+
+def as_raised(failure: Failure, error: BaseException) -> Failure:
+    """A failure by the exception that the application gets, rather than by its cause.
+
+    Args:
+        failure: Why something failed.
+        error: The exception that was in hand then.
+    """
+    if failure.error_type != exception_type(error):  # The server's code, or somebody else's.
+        return failure
+    name = raised_type(error)
+    return failure._replace(error_type=name, name=name.rpartition(".")[2])
 
 
 def write_failure(reply: Mapping[str, Any]) -> Failure | None:
@@ -117,22 +160,12 @@ def _first_failed_result(reply: Mapping[str, Any]) -> object:
 
 
 def _reported(error: object, name: str) -> Failure:
-    if not isinstance(error, Mapping) or error.get("code") is None:
+    code = _code(error.get("code")) if isinstance(error, Mapping) else None
+    if code is None or not isinstance(error, Mapping):
         return Failure(OTHER_ERROR, None, name, "")
-    code = _code(error["code"])
     if code in _DUPLICATE_KEY_CODES:  # The server names no codes here; PyMongo has a class for it.
         name = "DuplicateKeyError"
-    return Failure(code, code, error.get("codeName") or name, str(error.get("errmsg", "")))
-
-
-def is_cancelled_check(error: BaseException) -> bool:
-    """Whether a heartbeat did not fail but was cancelled, as when its client is closed."""
-    cancelled = operation_cancelled()
-    return cancelled is not None and isinstance(error, cancelled)
-
-
-def operation_cancelled() -> type[BaseException] | None:
-    return getattr(pymongo.errors, "_OperationCancelled", None)
+    return Failure(code, code, _text(error.get("codeName")) or name, _text(error.get("errmsg")))
 
 
 def exception_in_hand() -> BaseException | None:

@@ -1,18 +1,16 @@
-"""The listeners that a client has, and clients by their listeners."""
+"""The listeners that a client has."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from pymongo.monitoring import CommandListener, ConnectionPoolListener, ServerHeartbeatListener
 
-from .classes import client_classes
+from .keywords import change_keyword
 from .private_names import NO_WAITS, takes, warn_of_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-
+    from collections.abc import Collection
 
 # The kinds of listeners that we have, and how PyMongo calls them in private.
 _KINDS = {
@@ -41,6 +39,8 @@ def change_listeners(client: Any, old: Collection[object], new: Collection[objec
             "client._event_listeners", "clients that were made before cannot be instrumented"
         )
         return False
+    if not change_keyword(client, old, new):
+        return False
     for kind, (name, flag) in names.items():
         listeners = state[name]
         listeners[:] = [each for each in listeners if each not in old]
@@ -53,30 +53,11 @@ class _Nothing:
     """What is not there."""
 
 
-def clients_with(is_it: Callable[[object], bool]) -> list[Any]:
-    """The clients that have a certain listener."""
-    return [
-        client
-        for cls in client_classes()
-        for client in _alive(getattr(cls, "_clients", None))
-        if any(map(is_it, client.options.event_listeners))
-    ]
-
-
-def _alive(clients: object) -> Iterator[Any]:
-    if not isinstance(clients, WeakValueDictionary):
-        warn_of_loss("MongoClient._clients", "listeners that were passed do not find their client")
-        return
-    # The references are copied at once; others make and lose clients meanwhile.
-    for reference in clients.valuerefs():
-        client = reference()
-        if client is not None:
-            yield client
-
-
 def listeners_of(topology: Any) -> list[Any]:
-    """The listeners of a topology's client."""
-    listeners: Any = getattr(topology, "_listeners", None)
+    """The listeners of a topology's client; none if it was made without a client."""
+    listeners: Any = getattr(topology, "_listeners", _Nothing)
+    if listeners is None:
+        return []
     if not takes(getattr(type(listeners), "event_listeners", None), only=True):
         warn_of_loss("Topology._listeners.event_listeners()", NO_WAITS)
         return []

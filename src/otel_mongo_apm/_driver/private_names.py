@@ -5,21 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-import pymongo.errors
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-
 # Documented, since users filter by it.
 LOGGER = "otel_mongo_apm._compat"
 _logger = logging.getLogger(LOGGER)
-
 
 NO_WAITS = "waits for a server have no spans"
 
@@ -45,9 +43,10 @@ def _module(name: str) -> ModuleType | None:
 
 @functools.cache
 def is_there(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
-        return find_spec(module) is not None
-    except ImportError:
+        return module in sys.modules or find_spec(module) is not None
+    except (ImportError, ValueError):  # ValueError: its package is a stub without a `__spec__`.
         return False
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
     Undo = Callable[[], None]
     # From the method, and whether the wrapper is in force, to the wrapper.
     Wrap = Callable[[Callable[..., Any], Callable[[], bool]], Callable[..., Any]]
-
 
 _replaced: Counter[str] = Counter()
 
@@ -52,16 +53,25 @@ class Wrapping:
         self._wrap_all = wrap_all
         self._users = 0
         self._undos: list[Undo] = []
+        self._start_anew()
+        if hasattr(os, "register_at_fork"):  # Not on Windows.
+            os.register_at_fork(after_in_child=self._start_anew)
+
+    def _start_anew(self) -> None:
+        # A child of a fork does not wait for a thread that only its parent has.
+        self._changing = RLock()
 
     def begin(self) -> Undo:
         """Wrap, if nobody has yet; return what undoes it, once nobody else needs it."""
-        if not self._users:
-            self._undos = list(self._wrap_all())
-        self._users += 1
+        with self._changing:
+            if not self._users:
+                self._undos = list(self._wrap_all())
+            self._users += 1
         return self._end
 
     def _end(self) -> None:
-        self._users -= 1
-        if not self._users:
-            for undo in self._undos:
-                undo()
+        with self._changing:
+            self._users -= 1
+            if not self._users:
+                for undo in self._undos:
+                    undo()

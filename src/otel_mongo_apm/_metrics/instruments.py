@@ -1,12 +1,10 @@
-"""Every metric instrument, made once for each meter provider."""
+"""Every metric instrument of one meter."""
 
 from __future__ import annotations
 
 from functools import wraps
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from opentelemetry import metrics
 from opentelemetry.semconv.metrics.db_metrics import DB_CLIENT_OPERATION_DURATION
 
 from otel_mongo_apm._otel.semconv import (
@@ -21,6 +19,7 @@ from otel_mongo_apm._otel.semconv import (
     DB_CLIENT_RESPONSE_RETURNED_ROWS,
     MONGODB_CLIENT_CHECKOUT_FAILURES,
     MONGODB_CLIENT_CONNECTION_CLOSES,
+    MONGODB_CLIENT_EXPLAIN_DROPS,
     MONGODB_CLIENT_HEARTBEAT_DURATION,
     MONGODB_CLIENT_INSTANCES,
     MONGODB_CLIENT_POOL_CLEARS,
@@ -33,11 +32,8 @@ from otel_mongo_apm._otel.semconv import (
     MONGODB_CLIENT_TOPOLOGY_SERVERS,
     MONGODB_CLIENT_TOPOLOGY_STATUS,
     MONGODB_CLIENT_TOPOLOGY_WRITABLE,
-    SCHEMA_URL,
-    SCOPE_NAME,
 )
 from otel_mongo_apm._otel.shield import quietly_shielded
-from otel_mongo_apm._version import __version__
 
 from . import observations
 from .observed import Observed
@@ -54,7 +50,6 @@ if TYPE_CHECKING:
         Observation,
     )
 
-
 # The buckets that the conventions advise, in seconds and in rows; and ours, in seconds.
 DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 ROWS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
@@ -66,10 +61,15 @@ class Instruments:
     """The instruments of one meter, and what those of them observe that are asked for a state.
 
     Source: ``db.client.*`` of OpenTelemetry's semantic conventions 1.44; ``mongodb.*`` is ours.
+
+    Args:
+        meter: Makes them.
+        provider: The meter's provider, to be kept for as long as they are there.
     """
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
         self._meter = meter
+        self.provider = provider
         self.observed = Observed()
         self._make_command_instruments()
         self._make_pool_instruments()
@@ -86,6 +86,12 @@ class Instruments:
             "{row}",
             "How many documents a reply brings.",
             ROWS_BUCKETS,
+        )
+
+        self.explain_drops = self._counter(
+            MONGODB_CLIENT_EXPLAIN_DROPS,
+            "{command}",
+            "How many slow commands were not explained, as too many waited for it.",
         )
 
     def _make_pool_instruments(self) -> None:
@@ -240,31 +246,3 @@ class Instruments:
 
         create = create or self._meter.create_observable_up_down_counter
         create(name, [callback], unit=unit, description=description)
-
-
-_of_provider: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
-
-
-def _stands_in(provider: MeterProvider) -> bool:
-    """Whether it is the API's own, for as long as nobody has set a global one."""
-    is_of_api = type(provider).__module__.startswith(metrics.__name__)
-    return is_of_api and not isinstance(provider, metrics.NoOpMeterProvider)
-
-
-def instruments(meter_provider: MeterProvider | None) -> Instruments:
-    """The instruments of a provider, or of the global one.
-
-    None is made twice: some SDKs warn of it, others ask only the first one what it observes.
-    """
-    current = metrics.get_meter_provider()
-    provider = meter_provider or current
-    if provider in _of_provider:
-        return _of_provider[provider]
-    stand_in = next(filter(_stands_in, list(_of_provider)), None)
-    if provider is current and stand_in:
-        # What was made before there was a global provider is its own since there is one.
-        _of_provider[provider] = _of_provider.pop(stand_in)
-    else:
-        meter = metrics.get_meter(SCOPE_NAME, __version__, provider, SCHEMA_URL)
-        _of_provider[provider] = Instruments(meter)
-    return _of_provider[provider]

@@ -12,14 +12,9 @@ from opentelemetry.semconv.attributes.db_attributes import (
 )
 
 if TYPE_CHECKING:
-    from otel_mongo_apm._otel.addresses import Address, Attributes
-
-    # Command, database, what the command names as a collection, and server.
-    Key = tuple[str, str, str | None, Address]
-
+    from otel_mongo_apm._otel.addresses import Attributes
 
 _logger = logging.getLogger(__name__)
-
 
 MAX_METRIC_NAMES = 2_000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
@@ -12,20 +11,20 @@ from opentelemetry.trace import get_current_span
 from otel_mongo_apm._commands.exclusions import is_excluded
 from otel_mongo_apm._driver.api_calls import bound_session
 from otel_mongo_apm._driver.background import is_background
+from otel_mongo_apm._driver.call_stack import calling_frame
 from otel_mongo_apm._driver.entry_points import found_entry_points
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.shield import quietly_shielded
 
-from . import operation as operations
+from .in_progress import enter, is_part_of_operation, leave
 from .operation import Operation
 from .traced_clients import traced
-from .transactions import operation_ended, transaction_context
+from .transactions import end_lost, operation_ended, transaction_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextvars import Token
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from opentelemetry.context import Context
 
@@ -37,22 +36,50 @@ if TYPE_CHECKING:
 
 
 class _Running:
-    """An operation, in progress until it ends."""
+    """A call that is being made: an operation, from its beginning to its end, or a part of one."""
 
-    def __init__(self, operation: Operation) -> None:
-        self._operation = operation
-        self._token: Token[Operation | None] = operations.begin(operation)
+    __slots__ = ("operation",)
 
-    def end(self, error: BaseException | None = None) -> None:
-        # Of a coroutine that is abandoned the end comes in somebody else's context.
-        with suppress(ValueError):
-            operations.end(self._token)
-        self._tell(error)
+    def __init__(self) -> None:
+        self.operation: Operation | None = None
 
     @quietly_shielded
-    def _tell(self, error: BaseException | None) -> None:
-        call = self._operation.call
-        self._operation.end(error)
+    def begin(
+        self,
+        found: FoundEntryPoint,
+        owner: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: FrameType,
+    ) -> None:
+        """Begin an operation, if this call is one: not a part of another, nor nobody's business."""
+        client = found.client(owner)
+        if is_part_of_operation(client, _caller_of(frame)) or not (telemetry := traced(client)):
+            return
+        end_lost()
+        call = found.call(owner, args, kwargs)
+        call.session = call.session or bound_session(client)
+        settings = telemetry.telemetry.settings
+        if is_excluded(settings, call.name, call.database, call.collection):
+            return
+        parent = _parent(call)
+        if settings.require_parent and not get_current_span(parent).get_span_context().is_valid:
+            return
+        # Kept before it is in progress: an interrupt may come between any two steps.
+        self.operation = Operation(call, telemetry.telemetry, telemetry.timeline, parent)
+        # What gives a connection returns long before the operation, which its caller goes on with.
+        enter(self.operation, client, _caller_of(frame) if found.gives_connection else frame)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, in whatever context: an abandoned coroutine is closed in somebody else's."""
+        if self.operation:
+            leave(self.operation)
+            self._tell(self.operation, error)
+
+    @quietly_shielded
+    def _tell(self, operation: Operation, error: BaseException | None) -> None:
+        call = operation.call
+        operation.end(error)
         if call.session:
             operation_ended(call.session, call.name, error)
 
@@ -95,24 +122,8 @@ class _Connection:
             self._running.end(error)
 
 
-@quietly_shielded
-def _begin(
-    found: FoundEntryPoint, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> _Running | None:
-    """Begin an operation, if this call is one: not a part of another, nor nobody's business."""
-    client = found.client(owner)
-    telemetry = traced(client)
-    if telemetry is None or operations.operation_in_progress(telemetry.timeline):
-        return None
-    call = found.call(owner, args, kwargs)
-    call.session = call.session or bound_session(client)
-    settings = telemetry.telemetry.settings
-    if is_excluded(settings, call.name, call.database, call.collection):
-        return None
-    parent = _parent(call)
-    if settings.require_parent and not get_current_span(parent).get_span_context().is_valid:
-        return None
-    return _Running(Operation(call, telemetry.telemetry, telemetry.timeline, parent))
+def _caller_of(frame: FrameType) -> FrameType:
+    return frame.f_back or frame
 
 
 def _parent(call: ApiCall) -> Context:
@@ -123,20 +134,23 @@ def _parent(call: ApiCall) -> Context:
 
 
 def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
+    gives_connection = found.gives_connection
+
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
         @functools.wraps(original)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _begin(found, self, args, kwargs) if is_in_force() else None
-            if running is None:
+            if not is_in_force():
                 return original(self, *args, **kwargs)
+            running = _Running()
             try:
+                running.begin(found, self, args, kwargs, calling_frame())
                 result = original(self, *args, **kwargs)
+                if gives_connection and running.operation:
+                    return _Connection(result, running)
+                running.end()
             except BaseException as error:
                 running.end(error)
                 raise
-            if found.gives_connection:
-                return _Connection(result, running)
-            running.end()
             return result
 
         return call
@@ -145,20 +159,23 @@ def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
 
 
 def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
+    gives_connection = found.gives_connection
+
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
         @functools.wraps(original)
         async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _begin(found, self, args, kwargs) if is_in_force() else None
-            if running is None:
+            if not is_in_force():
                 return await original(self, *args, **kwargs)
+            running = _Running()
             try:
+                running.begin(found, self, args, kwargs, calling_frame())
                 result = await original(self, *args, **kwargs)
+                if gives_connection and running.operation:
+                    return _Connection(result, running)
+                running.end()
             except BaseException as error:
                 running.end(error)
                 raise
-            if found.gives_connection:
-                return _Connection(result, running)
-            running.end()
             return result
 
         return call

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
+import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.semconv.attributes.db_attributes import DB_SYSTEM_NAME
-from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from pymongo.errors import ConnectionFailure, OperationFailure
 
 from otel_mongo_apm._commands.exclusions import is_within_a_trace
 from otel_mongo_apm._driver.classes import driver_session, motor_session_class, session_classes
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span
 
     from otel_mongo_apm._driver.wrapping import Undo
 
@@ -65,11 +68,34 @@ class Transaction:
         self.span.end()
 
     def __del__(self) -> None:
-        # Of a session that was lost without a word.
-        self.end()
+        # Its session was lost without a word. The garbage collector may run anywhere, even where a
+        # span processor or an exporter holds its lock, so others end the span: `end_lost`.
+        if not self.is_over and self.process == os.getpid():
+            _lost.append((self.span, time.time_ns()))
 
 
-_ENDS = frozenset({"commitTransaction", "abortTransaction"})
+# The spans of transactions whose sessions were lost, and when that was. Appending takes no lock.
+_lost: deque[tuple[Span, int]] = deque()
+
+
+@quietly_shielded
+def end_lost() -> None:
+    """End the spans of transactions whose sessions were lost; called where calls begin."""
+    while _lost:
+        try:
+            span, end_time = _lost.popleft()
+        except IndexError:  # Another thread was quicker.
+            return
+        span.end(end_time)
+
+
+atexit.register(end_lost)
+
+
+_ABORT = "abortTransaction"
+_ENDS = frozenset({"commitTransaction", _ABORT})
+# What PyMongo keeps to itself where it aborts a transaction: it is aborted all the same.
+_IGNORED_BY_ABORT = (ConnectionFailure, OperationFailure)
 
 
 def transaction_context(session: Any, operation: str) -> Context | None:
@@ -86,7 +112,8 @@ def operation_ended(session: Any, operation: str, error: BaseException | None) -
     Motor takes the methods of PyMongo's sessions when it is imported, before they are wrapped.
     """
     if operation in _ENDS:
-        _end(session, error)
+        is_ignored = operation == _ABORT and isinstance(error, _IGNORED_BY_ABORT)
+        _end(session, None if is_ignored else error)
 
 
 def _transaction(session: Any) -> Transaction | None:
@@ -96,6 +123,7 @@ def _transaction(session: Any) -> Transaction | None:
 
 @quietly_shielded
 def _begin(session: Any, *, is_whole: bool = False) -> None:
+    end_lost()
     current = _transaction(session)
     if current and current.is_whole and not current.is_over:
         return  # It is one of the attempts.
@@ -171,13 +199,13 @@ def _whole(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[...
     def with_transaction(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not is_in_force() or self.in_transaction:
             return original(self, *args, **kwargs)
-        _begin(self, is_whole=True)
         try:
+            _begin(self, is_whole=True)
             result = original(self, *args, **kwargs)
+            _end(self, is_whole=True)
         except BaseException as error:
             _end(self, error, is_whole=True)
             raise
-        _end(self, is_whole=True)
         return result
 
     return with_transaction
@@ -189,13 +217,13 @@ def _whole_async(original: Callable[..., Any], is_in_force: IsInForce) -> Callab
         if not is_in_force() or self.in_transaction:
             return await original(self, *args, **kwargs)
         session = driver_session(self)
-        _begin(session, is_whole=True)
         try:
+            _begin(session, is_whole=True)
             result = await original(self, *args, **kwargs)
+            _end(session, is_whole=True)
         except BaseException as error:
             _end(session, error, is_whole=True)
             raise
-        _end(session, is_whole=True)
         return result
 
     return with_transaction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from opentelemetry.semconv.attributes.exception_attributes import (
@@ -11,8 +11,25 @@ from opentelemetry.semconv.attributes.exception_attributes import (
     EXCEPTION_TYPE,
 )
 
+from .encoding import encodable
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
     from .addresses import Attributes
+
+# The bounds of a stack trace: frames at each end of an exception's traceback, exceptions that
+# led to each other, and characters of a message.
+_OUTER_FRAMES = 30
+_INNER_FRAMES = 30
+_EXCEPTIONS = 8
+_MESSAGE = 4_096
+
+# As Python's own stack traces have it.
+_BEGINNING = "Traceback (most recent call last):\n"
+_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
 def exception_type(error: BaseException) -> str:
@@ -24,14 +41,33 @@ def exception_type(error: BaseException) -> str:
     >>> exception_type(TimeoutError())
     'TimeoutError'
     """
-    return _class_name(error.__cause__ or error)
+    return class_name(type(error.__cause__ or error))
 
 
-def _class_name(error: BaseException) -> str:
-    cls = type(error)
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+def class_name(cls: type[BaseException]) -> str:
+    """The qualified name of an exception's class; built-in ones have no module.
+
+    >>> class_name(TimeoutError)
+    'TimeoutError'
+    """
+    name = cls.__qualname__
+    return encodable(name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}")
+
+
+def exception_message(error: BaseException) -> str:
+    """An exception's own message, bounded; it may be one of the application's, and fail.
+
+    >>> exception_message(ValueError("no such user"))
+    'no such user'
+    """
+    with suppress(Exception):  # Whatever its __str__() raises.
+        return message_text(str(error))
+    return f"<{type(error).__name__} without a message: its __str__() failed>"
+
+
+def message_text(message: str) -> str:
+    """A message as exporters can encode it, without what is too much of it."""
+    return encodable(message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}...")
 
 
 def exception_attributes(error: BaseException, message: str | None) -> Attributes:
@@ -44,13 +80,74 @@ def exception_attributes(error: BaseException, message: str | None) -> Attribute
     >>> exception_attributes(ValueError("alice"), "ValueError")
     {'exception.type': 'ValueError', 'exception.message': 'ValueError', 'exception.stacktrace': ...}
     """
-    name = _class_name(error)
-    if message is None:
-        lines = traceback.format_exception(error)
-    else:
-        lines = [*traceback.format_tb(error.__traceback__), f"{name}\n"]
     return {
-        EXCEPTION_TYPE: name,
-        EXCEPTION_MESSAGE: str(error) if message is None else message,
-        EXCEPTION_STACKTRACE: "".join(lines),
+        EXCEPTION_TYPE: class_name(type(error)),
+        EXCEPTION_MESSAGE: exception_message(error) if message is None else message,
+        EXCEPTION_STACKTRACE: stacktrace(error, with_messages=message is None),
     }
+
+
+def stacktrace(
+    error: BaseException, *, with_messages: bool, without: BaseException | None = None
+) -> str:
+    r"""The stack trace of an exception and of those that led to it.
+
+    It quotes no source lines. A literal in them is a value, and to read the files would take longer
+    than the call that failed.
+
+    Args:
+        error: The exception.
+        with_messages: Whether it has the exceptions' messages, which may quote users' values.
+        without: An exception that is not told, nor what led to it.
+
+    >>> stacktrace(ValueError("alice"), with_messages=True)
+    'ValueError: alice\n'
+    >>> stacktrace(ValueError("alice"), with_messages=False)
+    'ValueError\n'
+    """
+    parts: list[str] = []
+    for led_to, then in _chain(error, without):
+        message = exception_message(led_to) if with_messages else ""
+        last = f"{class_name(type(led_to))}{': ' if message else ''}{message}\n"
+        parts.append(f"{_frames(led_to.__traceback__)}{last}{then}")
+    # A file's name has surrogates where it is not UTF-8.
+    return encodable("".join(reversed(parts)))
+
+
+def _chain(
+    error: BaseException, without: BaseException | None
+) -> Iterator[tuple[BaseException, str]]:
+    """Yield an exception, then what led to it, each with what is said below it."""
+    found: BaseException | None = error
+    then, seen = "", {id(without)}  # Not all exceptions can be hashed.
+    while found is not None and id(found) not in seen and len(seen) <= _EXCEPTIONS:
+        yield found, then
+        seen.add(id(found))
+        if found.__cause__ is not None:
+            found, then = found.__cause__, _CAUSE
+        else:
+            found, then = None if found.__suppress_context__ else found.__context__, _CONTEXT
+
+
+def _frames(traceback: TracebackType | None) -> str:
+    links = []
+    while traceback is not None:
+        links.append(traceback)
+        traceback = traceback.tb_next
+    if not links:
+        return ""
+    left_out = len(links) - _OUTER_FRAMES - _INNER_FRAMES
+    if left_out <= 0:
+        return f"{_BEGINNING}{_lines(links)}"
+    outer, inner = _lines(links[:_OUTER_FRAMES]), _lines(links[-_INNER_FRAMES:])
+    return f"{_BEGINNING}{outer}  [{left_out} more frames]\n{inner}"
+
+
+def _lines(links: list[TracebackType]) -> str:
+    return "".join(
+        [
+            f'  File "{code.co_filename}", line {link.tb_lineno}, in {code.co_name}\n'
+            for link in links
+            for code in (link.tb_frame.f_code,)
+        ]
+    )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+from contextlib import suppress
 from functools import partial, wraps
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from .exceptions import stacktrace
+from .signals import is_of_a_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +45,13 @@ def shielded_listener(listener: Listener) -> Listener:
     for name, method in list(vars(listener).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
             setattr(listener, name, _shielded_method(method))
+    listener.__repr__ = _short_repr  # type: ignore[assignment]
     return listener
+
+
+def _short_repr(listener: object) -> str:
+    # PyMongo's clients show their listeners.
+    return f"<otel_mongo_apm {type(listener).__name__}>"
 
 
 def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -52,7 +62,9 @@ def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any],
     def call(listener: Any, event: Any) -> None:
         try:
             method(listener, event)
-        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+        except Exception as error:  # To be logged where it is in hand no longer.
+            if is_of_a_signal(error):
+                raise
             failure = error
         else:
             return
@@ -72,7 +84,9 @@ def _shielded(
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+        except Exception as error:  # To be logged where it is in hand no longer.
+            if is_of_a_signal(error):
+                raise
             failure = error
         try:
             if is_heard():
@@ -85,24 +99,21 @@ def _shielded(
 
 
 def _tell(function: Callable[..., Any], failure: Exception) -> None:
-    # What PyMongo or the application is handling meanwhile may quote users' values.
-    _forget(failure, sys.exc_info()[1])
-    _logger.error("%r failed.", function, exc_info=failure)
+    """Log a failure by its class and by where it happened.
+
+    The record has neither the exception nor its message: the frames hold the application's
+    documents, and the message may quote them.
+    """
+    # What PyMongo or the application is handling meanwhile is not ours.
+    trace = stacktrace(failure, with_messages=False, without=sys.exc_info()[1])
+    with suppress(Exception):  # A handler or a filter of the application's may raise.
+        _logger.error("%s failed.\n%s", _name(function), trace.rstrip())
 
 
-def _forget(failure: BaseException, in_hand: BaseException | None) -> None:
-    """Let a failure, and what led to it, not be one that came while *in_hand* was handled."""
-    found: list[BaseException | None] = [failure]
-    seen = {id(None), id(in_hand)}  # Not all exceptions can be hashed.
-    while found:
-        error = found.pop()
-        if error is None or id(error) in seen:
-            continue
-        seen.add(id(error))
-        if error.__context__ is in_hand:
-            # A frozen dataclass does not let itself be set.
-            BaseException.__setattr__(error, "__context__", None)
-        found += [error.__cause__, error.__context__]
+def _name(function: Callable[..., Any]) -> str:
+    # The text of a function may hold what it was made of, as that of a partial one does.
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _breaks_silence(name: str) -> bool:

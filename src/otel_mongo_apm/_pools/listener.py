@@ -100,6 +100,9 @@ class PoolTelemetry(ConnectionPoolListener):
         commands: Who is told when the connection of a command is given back or closed.
     """
 
+    # Whoever put it together; kept for as long as the listener is.
+    owner: object = None
+
     def __init__(
         self,
         client: ClientReference,
@@ -149,7 +152,7 @@ class PoolTelemetry(ConnectionPoolListener):
     def pool_closed(self, event: PoolClosedEvent) -> None:
         """Observe a pool no longer; a client that closes the pools of all it knows is closed."""
         self._pools.close(event.address)
-        if self.cluster.has_dropped(event.address):
+        if not self.telemetry.sees_cluster or self.cluster.has_dropped(event.address):
             return
         if all(pool.is_closed for pool in list(self._pools.values())):
             self.cluster.close()

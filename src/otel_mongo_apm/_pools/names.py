@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._otel.addresses import Address
 
-
 # Each until it is closed or gone. Not a WeakValueDictionary: of two threads that call its
 # `setdefault` at once, both may be told that the name is theirs.
 _pools_by_name: dict[str, ref[Pool]] = {}

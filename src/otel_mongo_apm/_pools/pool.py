@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from otel_mongo_apm._driver.callers import is_elsewhere, is_over
-from otel_mongo_apm._otel.semconv import (
-    POOL_NAME,
-)
+from otel_mongo_apm._otel.semconv import POOL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -17,9 +15,7 @@ if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._otel.bound import Record
 
-
 DEFAULT_MAX_SIZE = 100
-
 
 # How many callers may wait before those are dropped that have ended without a word.
 MANY_PENDING = 256

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-
 ENVIRONMENT_PREFIX = "OTEL_PYTHON_MONGO_APM_"
 
 

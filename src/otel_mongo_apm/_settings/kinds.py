@@ -87,12 +87,10 @@ def choice(*values: str) -> Kind:
 
 FLAG = Kind("True, False (in a variable: true, false, on, off, 1, 0)", _flag, _flag_from_text)
 
-
 LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _length(int(text)))
 
 
 SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
-
 
 NAMES = Kind("names, as an iterable or separated by commas", _names, _names)
 

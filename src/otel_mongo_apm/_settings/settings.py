@@ -75,6 +75,10 @@ class Settings:
         topology_metrics: Whether servers, topology and heartbeats are measured.
         bind_measurements: Whether the SDK is spared most of the work of the most frequent
             measurements, by using its inside if it is a known release. They are the same.
+        explain_slower_than: How long a command must take, in seconds, for its query to be explained
+            afterwards; None, the default, to explain none.
+        comment_propagation: Whether the comment of each command carries the trace context, so that
+            the server's slow query log, profiler and ``currentOp`` lead to the trace.
     """
 
     tracer_provider: TracerProvider | None = _setting(provider_of("get_tracer"), None)
@@ -112,6 +116,8 @@ class Settings:
     )
     topology_metrics: bool = _setting(FLAG, default=True)
     bind_measurements: bool = _setting(FLAG, default=True)
+    explain_slower_than: float | None = _setting(SECONDS, None)
+    comment_propagation: Literal["off", "trace"] = _setting(choice("off", "trace"), "off")
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
 from otel_mongo_apm._cluster.log import ClusterLog
+from otel_mongo_apm._cluster.report import ClusterReport
 from otel_mongo_apm._cluster.spans import ClusterSpans
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._cluster.timeline import Timeline
@@ -16,27 +16,22 @@ from otel_mongo_apm._commands.connections import Connections
 from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._commands.spans import CommandSpans
-from otel_mongo_apm._driver.client_reference import ClientReference
-from otel_mongo_apm._operations.calls import wrap_calls
+from otel_mongo_apm._explain.slow_commands import SlowCommands
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
-from otel_mongo_apm._operations.operation import context_in_progress
-from otel_mongo_apm._operations.transactions import wrap_transactions
+from otel_mongo_apm._operations.in_progress import context_in_progress
+from otel_mongo_apm._otel.shield import quietly_shielded
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
-from otel_mongo_apm._settings.settings import Settings
-from otel_mongo_apm._settings.telemetry import Telemetry
-from otel_mongo_apm._waits.selection import wrap_server_selection
 from otel_mongo_apm._waits.spans import Waits
-
-from .closing import wrap_close
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pymongo.monitoring import _EventListener
 
-    from otel_mongo_apm._driver.wrapping import Undo
+    from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._pools.pool import Pool
+    from otel_mongo_apm._settings.telemetry import Telemetry
 
 Listener = TypeVar("Listener", CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
 LISTENERS = (CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
@@ -60,15 +55,15 @@ class ClientTelemetry:
         self.pools = Pools(client)
         by_operation = (context_in_progress,) if telemetry.traces_operations else ()
         self.waits = Waits(telemetry, timeline, *by_operation) if settings.command_spans else None
-        self.cluster = Cluster(
-            client,
-            timeline,
+        report = ClusterReport(
             ClusterLog(settings),
             ClusterSpans(telemetry, timeline),
             telemetry.topology_instruments,
         )
+        self.cluster = Cluster(client, timeline, report)
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
+        _alive[id(self)] = self
 
     def listeners(self) -> Iterator[_EventListener]:
         """Make its set: without those whose telemetry is off."""
@@ -84,16 +79,23 @@ class ClientTelemetry:
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
         spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
-        return self._keep(
+        return self._own(
             CommandTelemetry(
                 self.client,
                 self.telemetry,
                 self.timeline,
                 self.in_flight,
                 self.connections,
-                spans(self.telemetry, self.timeline),
+                spans(self.telemetry, self.timeline, self._slow_commands()),
             )
         )
+
+    def _slow_commands(self) -> SlowCommands | None:
+        threshold = self.telemetry.settings.explain_slower_than
+        if threshold is None:
+            return None
+        has_room = self.pools.has_room
+        return SlowCommands(self.client, self.telemetry, threshold, has_room)
 
     def pool_listener(self, commands: CommandTelemetry | None = None) -> PoolTelemetry:
         """Make the one to connection pools.
@@ -101,7 +103,7 @@ class ClientTelemetry:
         Args:
             commands: The one to commands, if there is one.
         """
-        return self._keep(
+        return self._own(
             PoolTelemetry(
                 self.client,
                 self.telemetry,
@@ -115,10 +117,12 @@ class ClientTelemetry:
 
     def heartbeat_listener(self) -> HeartbeatTelemetry:
         """Make the one to heartbeats."""
-        return self._keep(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
+        return self._own(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
 
-    def _keep(self, listener: Listener) -> Listener:
-        _of_listener[listener] = self
+    def _own(self, listener: Listener) -> Listener:
+        # A client keeps its listeners, and so this with them. A table with weak keys would keep all
+        # for ever: by way of the cluster's description this reaches the listeners.
+        listener.owner = self
         return listener
 
     def observed_pools(self) -> list[Pool]:
@@ -140,17 +144,30 @@ class ClientTelemetry:
         self.cluster.start_anew()
 
 
-# A client keeps its listeners, and they keep what is known of it, for as long as they are there.
-_of_listener: WeakKeyDictionary[Any, ClientTelemetry] = WeakKeyDictionary()
+_alive: WeakValueDictionary[int, ClientTelemetry] = WeakValueDictionary()
 
 
 def client_telemetry(listener: Any) -> ClientTelemetry:
     """All that is known of the client of one of our listeners."""
-    return _of_listener[listener]
+    owner: ClientTelemetry = listener.owner
+    return owner
+
+
+def end_clusters(telemetry: Telemetry) -> None:
+    """End the discoveries and outages of the clients that share a telemetry, and tell them."""
+    for client in list(_alive.values()):
+        if client.telemetry is telemetry:
+            _end_cluster(client.cluster)
+
+
+@quietly_shielded
+def _end_cluster(cluster: Cluster) -> None:
+    cluster.end("it was uninstrumented")
+    cluster.tell()
 
 
 def _start_anew() -> None:
-    for client in set(_of_listener.values()):
+    for client in list(_alive.values()):
         client.start_anew()
 
 
@@ -166,39 +183,3 @@ def ours_among(listeners: Iterable[Any]) -> list[Any]:
 def client_listeners(telemetry: Telemetry, client: ClientReference) -> list[_EventListener]:
     """One client's set of listeners."""
     return list(ClientTelemetry(telemetry, client).listeners())
-
-
-def event_listeners(**settings: Any) -> list[_EventListener]:
-    """Listeners for one client, for those who would rather pass them than `instrument()`.
-
-    ``MongoClient(event_listeners=[*event_listeners(query_text="off"), my_listener])``. Make a
-    set for each client: the pools and the cluster of two cannot be told apart in one set.
-
-    Args:
-        settings: The keywords of `Settings`; also ``capture_statement``.
-
-    Raises:
-        TypeError: A keyword is unknown, or its value is of a wrong type.
-        ValueError: A keyword's value is not among those accepted.
-    """
-    telemetry = Telemetry(Settings.resolve(**settings))
-    keep_wrapped(telemetry)
-    return client_listeners(telemetry, ClientReference())
-
-
-def keep_wrapped(telemetry: Telemetry) -> None:
-    """Wrap what has no event, for good: nobody says when the last of the clients is gone."""
-    _keep_wrapped(telemetry.traces_operations)
-
-
-@functools.cache
-def _keep_wrapped(traces_operations: bool) -> None:  # noqa: FBT001 - The cache's key.
-    wrap(traces_operations=traces_operations)
-
-
-def wrap(*, traces_operations: bool) -> list[Undo]:
-    """Wrap what has no event; return what undoes it."""
-    undos = [wrap_server_selection(), wrap_close()]
-    if traces_operations:
-        undos += [wrap_transactions(), wrap_calls()]
-    return undos

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
 from otel_mongo_apm._driver.classes import client_classes
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
+from otel_mongo_apm._operations.transactions import end_lost
 from otel_mongo_apm._otel.shield import quietly_shielded
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 @quietly_shielded
 def _tell_the_end(client: Any) -> None:
+    end_lost()
     for listener in client.options.event_listeners:
         # A clone that PyMongo made has another's listeners.
         is_its_own = isinstance(listener, HeartbeatTelemetry) and listener.client() is client

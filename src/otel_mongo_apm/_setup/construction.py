@@ -1,58 +1,105 @@
-"""The constructors of PyMongo's clients, wrapped: each client is made with our listeners."""
+"""The constructors of PyMongo's clients, wrapped: each client is made with listeners of its own."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_mongo_apm._driver.classes import client_classes
 from otel_mongo_apm._driver.client_reference import ClientReference
-from otel_mongo_apm._driver.clients import check, is_made_by_encryption
-from otel_mongo_apm._driver.wrapping import replace_method
+from otel_mongo_apm._driver.clients import check, is_made_by_driver, is_made_by_encryption
+from otel_mongo_apm._driver.keywords import WithOurs, hide_ours, keyword_among
+from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.shield import quietly_shielded
 
 from .client import client_listeners, ours_among
 from .conflicts import resolve_conflict
+from .native_tracing import tell_native_tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from otel_mongo_apm._driver.wrapping import Undo
     from otel_mongo_apm._settings.telemetry import Telemetry
 
+_logger = logging.getLogger(__name__)
 
-def wrap_constructors(telemetry: Telemetry) -> list[Undo]:
-    """Wrap the constructor of each class of clients; return what undoes it."""
 
-    def wrap(original: Callable[..., None], is_in_force: Callable[[], bool]) -> Callable[..., None]:
-        @functools.wraps(original)
-        def instrumented(self: object, *args: Any, **kwargs: Any) -> None:
-            if not is_in_force() or is_made_by_encryption():
-                original(self, *args, **kwargs)
-                return
-            original(self, *args, **(_with_listeners(self, kwargs, telemetry) or kwargs))
-            check(self)
+class NewClients:
+    """How the clients that are made from now on are instrumented.
 
-        return instrumented
+    Attributes:
+        telemetry: What they share; none if only those are instrumented that are passed listeners.
+    """
 
-    return [replace_method(cls, "__init__", wrap) for cls in client_classes()]
+    telemetry: Telemetry | None = None
+
+
+new_clients = NewClients()
+
+
+def _made_with_listeners(
+    original: Callable[..., None], is_in_force: Callable[[], bool]
+) -> Callable[..., None]:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # As in tracebacks.
+        changed = _with_listeners(self, kwargs) if is_in_force() else None
+        original(self, *args, **(changed or kwargs))
+        if changed:
+            _made(self)
+
+    # PyMongo's constructors warn of what their callers do. Python, when it looks for the caller,
+    # skips a frame of `importlib._bootstrap`, which it recognizes by such a file name.
+    name = f"{__file__} (as importlib._bootstrap)"
+    __init__.__code__ = __init__.__code__.replace(co_filename=name)
+    return functools.wraps(original)(__init__)
 
 
 @quietly_shielded
-def _with_listeners(
-    client: object, keywords: dict[str, Any], telemetry: Telemetry
-) -> dict[str, Any]:
-    resolve_conflict(telemetry)
-    given = keywords.get("event_listeners") or ()
-    if not isinstance(given, Sequence):
-        return keywords  # It is PyMongo's to complain about.
-    reference = ClientReference(weakref.ref(client))
-    if ours := ours_among(given):
-        other = ours[0].client
-        if other() is None and not other.is_gone:
-            return keywords  # They were passed for this client.
-        # PyMongo clones a client, as it does for encryption; the clone has pools of its own.
-        telemetry, given = ours[0].telemetry, [each for each in given if each not in ours]
-    return {**keywords, "event_listeners": [*given, *client_listeners(telemetry, reference)]}
+def _with_listeners(client: object, keywords: dict[str, Any]) -> dict[str, Any] | None:
+    """The keywords with which a client is to be made; none if it is left alone."""
+    keyword = keyword_among(keywords)
+    given = keywords.get(keyword)
+    # Whatever else it may be is PyMongo's to complain about.
+    if is_made_by_encryption() or not isinstance(given or (), Sequence):
+        return None
+    if new_clients.telemetry:
+        resolve_conflict(new_clients.telemetry)
+    ours = ours_among(given or ())
+    if ours and ours[0].client.belongs_to(client):
+        return keywords
+    telemetry = ours[0].telemetry if ours else new_clients.telemetry
+    if telemetry is None:
+        return None
+    if ours:
+        _warn_of_sharing(ours[0].client)
+    others = [each for each in given or () if each not in ours]
+    listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
+    shown = given.given if isinstance(given, WithOurs) else given
+    return {**keywords, keyword: WithOurs([*others, *listeners], shown)}
+
+
+def _warn_of_sharing(reference: ClientReference) -> None:
+    # PyMongo makes clients from another's options, as it does for encryption.
+    if not reference.is_gone and not is_made_by_driver():
+        _logger.warning(
+            "One set of event_listeners() was passed to two clients. The second one has got a set"
+            " of its own, with the same settings. Call event_listeners() once for each client."
+        )
+
+
+@quietly_shielded
+def _made(client: Any) -> None:
+    check(client)
+    hide_ours(client)
+    tell_native_tracing(client)
+
+
+def _wrap_all() -> Iterator[Undo]:
+    for cls in client_classes():
+        yield replace_method(cls, "__init__", _made_with_listeners)
+
+
+wrap_constructors = Wrapping(_wrap_all).begin

@@ -47,15 +47,12 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
         # Here, since to import this package must not import PyMongo.
         from otel_mongo_apm._settings.telemetry import Telemetry  # noqa: PLC0415
 
-        from .client import wrap  # noqa: PLC0415
         from .conflicts import resolve_conflict  # noqa: PLC0415
-        from .construction import wrap_constructors  # noqa: PLC0415
+        from .construction import new_clients  # noqa: PLC0415
+        from .wrapped import wrap_for  # noqa: PLC0415
 
-        self._telemetry = Telemetry(settings)
-        self._undo = [
-            *wrap_constructors(self._telemetry),
-            *wrap(traces_operations=self._telemetry.traces_operations),
-        ]
+        self._telemetry = new_clients.telemetry = Telemetry(settings)
+        self._undo = wrap_for(self._telemetry)
         resolve_conflict(self._telemetry)
 
     def resolve_conflict(self) -> None:
@@ -83,7 +80,12 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
             undo()
         self._undo = ()
         if self._telemetry:
+            from .client import end_clusters  # noqa: PLC0415
+            from .construction import new_clients  # noqa: PLC0415
+
+            new_clients.telemetry = None
             self._telemetry.turn_off()
+            end_clusters(self._telemetry)
 
 
 def resolve_conflict() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otel_mongo_apm._driver.classes import topology_classes
 from otel_mongo_apm._driver.clients import topology_of
 from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._driver.keywords import hide_ours
 from otel_mongo_apm._driver.listeners import listeners_of
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.shield import quietly_shielded
@@ -58,7 +59,7 @@ class _SelectionObserver:
             return
         if self._sees_cluster and (error or self._shows_something(topology)):
             self._cluster.open()  # A load-balanced client has no heartbeats that would.
-            self._cluster.tell()
+            self._cluster.have_told()
         if self._waits and (error or seconds >= self._threshold):
             failure = exception_failure(error) if error else None
             # An enumeration's member that is a string, too.
@@ -72,6 +73,8 @@ def _find_observer(topology: Any) -> _SelectionObserver | None:
     observes = ours and (ours.telemetry.sees_cluster or ours.waits)
     # What every selection looks at, unshielded.
     is_observable = hasattr(topology, "description")
+    if ours and (client := ours.client()):
+        hide_ours(client)  # If its SRV record was looked up just now, its options are new.
     observer = _SelectionObserver(ours) if ours and observes and is_observable else None
     setattr(topology, _OBSERVER, observer)
     return observer

@@ -7,14 +7,16 @@ import logging
 import sys
 import threading
 import time
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bson.code import Code
 from events import ADDRESS, MILLISECOND, REQUEST_ID, failed, started, succeeded
 from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
-from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.monitoring import (
     CommandFailedEvent,
     CommandStartedEvent,
@@ -433,6 +435,63 @@ def test_no_span_if_not_wanted(commands_with, telemetry, settings):
 
 
 @pytest.mark.parametrize(
+    ("excluded", "sent"),
+    [
+        ("findAndModify", "findandmodify"),
+        ("findandmodify", "findAndModify"),
+        ("dropIndexes", "deleteIndexes"),
+        ("dbStats", "dbstats"),
+    ],
+)
+def test_excluded_by_another_name(commands_with, telemetry, excluded, sent):
+    """A command is excluded by whichever of its names it is sent."""
+    commands = commands_with(exclude_commands=[excluded])
+    commands.started(started({sent: "users", "$db": "shop"}))
+    commands.succeeded(succeeded(sent))
+
+    assert not telemetry.spans
+
+
+def test_a_field_without_a_name(commands, telemetry):
+    """What a command has in a field without a name is a value, never a collection."""
+    commands.started(started({"ping": 1, "": "S3CRET", "$db": "shop"}))
+    commands.succeeded(succeeded("ping"))
+
+    assert telemetry.span.name == "ping shop"
+    assert "S3CRET" not in str([telemetry.span.attributes, telemetry.metrics()])
+
+
+def test_code_in_place_of_a_collection(commands, telemetry):
+    """Code is a string for Python but no name of a collection."""
+    commands.started(started({"find": Code("S3CRET"), "$db": "shop"}))
+    commands.succeeded(succeeded("find"))
+
+    assert telemetry.span.name == "find shop"
+    assert "S3CRET" not in str([telemetry.span.attributes, telemetry.metrics()])
+
+
+def test_a_batch_that_is_none(commands_with, telemetry):
+    """A command with a number in place of its batch keeps its text and its hook."""
+    calls = []
+    commands = commands_with(request_hook=lambda *_: calls.append(1))
+    commands.started(started({"update": "users", "updates": 5, "$db": "shop"}))
+    commands.failed(failed("update", {"code": 14}))
+
+    assert telemetry.span.attributes["db.query.text"] == '{"update":"users","updates":"?"}'
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("code", [float("nan"), float("inf")])
+def test_a_code_that_is_no_number(commands, telemetry, code):
+    """A failure with such a code is an error, and nothing of ours fails."""
+    commands.started(started(FIND))
+    commands.failed(failed("find", {"code": code, "errmsg": "x"}))
+
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+    assert telemetry.span.attributes["error.type"] == "_OTHER"
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"exclude_commands": ["insert"]},
@@ -520,7 +579,9 @@ def test_a_getmore_that_brought_documents(commands_with, telemetry):
     assert span.name == "getMore users"
     assert before - 3_100_000_000 < span.start_time <= time.time_ns() - 3_000_000_000
     assert span.end_time - span.start_time >= 3_000_000_000
-    assert span.attributes["db.query.text"] == '{"getMore":"?","collection":"?","maxTimeMS":"?"}'
+    assert (
+        span.attributes["db.query.text"] == '{"getMore":"?","collection":"users","maxTimeMS":"?"}'
+    )
     assert requested == [event]
 
 
@@ -745,21 +806,36 @@ def test_the_memory_of_a_command(commands, on_a_connection):
     commands.started(started(FIND))
     commands.failed(failed("find", {"code": 91}))
     commands.started(started(FIND))  # A retry: more is told of it than of others.
-    (command,) = commands.in_flight._open
+    (command,) = commands.in_flight._open.values()
 
     own = [command, command.began, command.special, command.special.retry]
     assert sum(map(sys.getsizeof, own)) < 400
 
 
-def test_what_has_ended_is_not_kept(commands, telemetry):
-    """Of a command that has ended, its thread keeps neither the span nor the document."""
+def test_contexts_hold_numbers(commands, on_a_connection):
+    """A context, which outlives a command wherever it was copied to, keeps nothing but numbers."""
     commands.started(started(TAIL))
-    commands.succeeded(succeeded("getMore", more(4711, {})))
-    command = in_flight._latest.get()
+    commands.failed(failed("getMore", {"code": 91}))
+    commands.started(started(FIND))
+    kept = {key.name: value for key, value in copy_context().items() if value is not None}
+    ours = {name: value for name, value in kept.items() if name.startswith("otel_mongo_apm")}
 
-    assert telemetry.span.name == "getMore users"
-    assert command.span is INVALID_SPAN
-    assert command.special.put_off is None
+    assert len(ours) == 2
+    assert set(map(type, ours.values())) == {int}
+
+
+def test_expected_retries_are_bounded(commands, monkeypatch):
+    """Operations that fail for good do not add up."""
+    monkeypatch.setattr(in_flight, "MAX_RETRIES", 3)
+
+    def fail():
+        commands.started(started(FIND))
+        commands.failed(failed("find", {"code": 8000}))
+
+    for _ in range(10):
+        Context().run(fail)
+
+    assert len(in_flight._retries) == 3
 
 
 def test_too_many_in_flight(commands, telemetry, monkeypatch):
@@ -866,10 +942,11 @@ def test_open_cursors_are_bounded(commands, monkeypatch):
     [
         {"aggregate": "users", "pipeline": [{"$changeStream": {}}]},
         {"find": "users", "tailable": True, "awaitData": True},
+        {"find": "users", "tailable": True},
     ],
 )
 def test_an_idle_tail(commands, telemetry, command):
-    """The getMores of a cursor that waits are silent without documents, whatever they say."""
+    """The getMores of a cursor that stays open are silent without documents, whatever they say."""
     commands.started(started(command))
     commands.succeeded(succeeded(next(iter(command)), opened(4711)))
     for documents in ([], [{}], []):

@@ -12,6 +12,7 @@ from importlib.metadata import requires
 import pymongo
 import pytest
 from packaging.requirements import Requirement
+from pymongo.client_options import ClientOptions
 
 from otel_mongo_apm import MongoInstrumentor, Settings
 from otel_mongo_apm._doctor import installed, trial
@@ -54,6 +55,7 @@ def test_all_is_well(told):
 
     assert (status, found["problems"]) == (0, [])
     assert found["conflict"] is None
+    assert found["native_tracing"] == "this PyMongo has none"
     assert found["trial"] is None
     assert found["hooks"]["missing"] == []
 
@@ -66,6 +68,7 @@ def test_text(capsys):
     assert re.findall(r"^(?!otel-)\S.*", printed, re.MULTILINE) == [
         "Installed",
         "Instrumented",
+        "PyMongo's own tracing",
         "Settings",
         "Wrapped methods of PyMongo",
         "Missing in PyMongo",
@@ -90,14 +93,14 @@ def test_supported_versions_are_the_required_ones():
 
 
 def test_hooks(told):
-    """What is wrapped while it is instrumented is told, and nothing stays wrapped."""
+    """What is wrapped while it is instrumented is told, and no client is instrumented any more."""
     _, found = told()
 
     MongoInstrumentor().instrument()
     assert found["hooks"]["found"] == replaced_methods()
     assert any(name.endswith(".MongoClient.__init__") for name in found["hooks"]["found"])
     MongoInstrumentor().uninstrument()
-    assert not any(name.endswith("__init__") for name in replaced_methods())
+    assert pymongo.MongoClient(connect=False).options.event_listeners == []
 
 
 def test_an_application_that_is_instrumented(told):
@@ -272,6 +275,27 @@ def test_conflicts(told, monkeypatch, on_conflict, disabled, status, said):
     assert ended == status
     assert said in found["conflict"] if said else found["conflict"] is None
     assert len(found["problems"]) == status
+
+
+@pytest.mark.parametrize(
+    ("variable", "on_conflict", "status", "said"),
+    [
+        ("", "warn", 0, "off, but for clients with the option `tracing`"),
+        ("true", "warn", 1, "on, as OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED says"),
+        ("true", "defer", 0, "on, as OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED says"),
+    ],
+)
+def test_native_tracing(told, monkeypatch, variable, on_conflict, status, said):
+    """Where PyMongo traces by itself, that is told, and that the text of queries is not ours."""
+    monkeypatch.setattr(ClientOptions, "tracing", None, raising=False)
+    monkeypatch.setenv("OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED", variable)
+    monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_ON_CONFLICT", on_conflict)
+    ended, found = told()
+
+    assert ended == status
+    assert found["native_tracing"].startswith(said)
+    assert len(found["problems"]) == status
+    assert all("Not used: query_text." in problem for problem in found["problems"])
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_cursors(operation, expected):
     [
         ([{"$match": {}}], "aggregate"),
         ([], "aggregate"),
-        ([{"$changeStream": {}}], "watch"),
+        ([{"$changeStream": {}}], "aggregate"),
         ([{"$listSearchIndexes": {}}], "listSearchIndexes"),
         (["nonsense"], "aggregate"),
     ],

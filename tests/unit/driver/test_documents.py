@@ -5,16 +5,16 @@ from __future__ import annotations
 import bson
 import pymongo.errors
 import pytest
+from bson.code import Code
 from bson.raw_bson import RawBSONDocument
 
-from otel_mongo_apm._driver.documents import collection_name, returned_rows
+from otel_mongo_apm._driver.documents import batch_size, collection_name, returned_rows
 from otel_mongo_apm._driver.failures import (
     Failure,
     command_failure,
     exception_failure,
     write_failure,
 )
-from otel_mongo_apm._otel.addresses import ServerAttributes
 from otel_mongo_apm._otel.exceptions import exception_type
 
 
@@ -40,6 +40,14 @@ from otel_mongo_apm._otel.exceptions import exception_type
         ({"renameCollection": "shop.users", "to": "shop.people"}, "admin", None),
         ({"killCursors": "users", "cursors": []}, "shop", "users"),
         ({"somethingNew": "users"}, "shop", None),
+        ({"collstats": "users"}, "shop", "users"),
+        ({"findandmodify": "users"}, "shop", "users"),
+        ({"mapreduce": "users"}, "shop", "users"),
+        ({"deleteIndexes": "users"}, "shop", "users"),
+        ({"explain": {"findandmodify": "users"}}, "shop", "users"),
+        ({"dbstats": 1}, "shop", None),
+        ({"find": Code("users")}, "shop", None),
+        ({"ping": 1, "": "alice"}, "shop", None),
     ],
 )
 def test_collection_name(command, database, collection):
@@ -90,7 +98,8 @@ def test_returned_rows(reply, rows):
         ({"writeErrors": {}}, None),
         ({"writeErrors": [4711]}, Failure("_OTHER", None, "WriteError", "")),
         ({"writeErrors": [{"code": 50.0}]}, Failure("50", "50", "WriteError", "")),
-        ({"writeErrors": [{"code": {}}]}, Failure("{}", "{}", "WriteError", "")),
+        ({"writeErrors": [{"code": {}}]}, Failure("_OTHER", None, "WriteError", "")),
+        ({"writeErrors": [{"code": float("nan")}]}, Failure("_OTHER", None, "WriteError", "")),
     ],
 )
 def test_write_failure(reply, failure):
@@ -105,6 +114,44 @@ def test_command_failure_without_a_name():
     assert command_failure({"code": 4711, "errmsg": "no"}, error) == Failure(
         "4711", "4711", "OperationFailure", "no"
     )
+
+
+@pytest.mark.parametrize(
+    "code", [float("nan"), float("inf"), float("-inf"), "text", {"name": "alice"}, [1], True]
+)
+def test_command_failure_with_a_code_that_is_no_number(code):
+    """What a server sends in place of a code is told nowhere; the failure is one all the same."""
+    failure = {"code": code, "codeName": {"name": "alice"}, "errmsg": "no"}
+
+    assert command_failure(failure, None) == Failure("_OTHER", None, "_OTHER", "no")
+
+
+def test_texts_of_failures_can_be_encoded():
+    """A lone surrogate in a message keeps no exporter from the span."""
+    told = command_failure({"code": 2, "codeName": "Bad\ud800", "errmsg": "no \udce9"}, None)
+    raised = exception_failure(ValueError("bad \ud800"))
+
+    assert (told.name, told.message, raised.message) == ("Bad?", "no ?", "bad ?")
+
+
+def test_long_messages_are_bounded():
+    """A server's message that quotes a whole document takes no more than its room."""
+    assert len(command_failure({"code": 2, "errmsg": "x" * 100_000}, None).message) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [
+        ({"update": "users", "updates": [{}, {}]}, 2),
+        ({"update": "users", "updates": ({}, {}, {})}, 3),
+        ({"update": "users"}, None),
+        ({"update": "users", "updates": 5}, None),
+        ({"update": "users", "updates": "text"}, None),
+    ],
+)
+def test_batch_size(command, size):
+    """Only a list is a batch, whatever else an application has written in its place."""
+    assert batch_size(command, "updates") == size
 
 
 def test_command_failure_of_nothing():
@@ -136,14 +183,3 @@ def test_exception_failure():
 
     assert exception_failure(refused) == Failure("18", "18", "AuthenticationFailed", "no")
     assert exception_failure(SystemExit(3)) == Failure("SystemExit", None, "SystemExit", "3")
-
-
-def test_server_attributes_are_shared():
-    """What is known of a server is built once."""
-    servers = ServerAttributes()
-
-    assert servers["db", 27017] is servers["db", 27017]
-    assert servers["/tmp/s.sock", None] == {
-        "db.system.name": "mongodb",
-        "server.address": "/tmp/s.sock",
-    }

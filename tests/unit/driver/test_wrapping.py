@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -83,4 +86,30 @@ def test_several_users(driver, wrap, calls):
     driver().send()
 
     assert len(calls) == 2
+    assert driver.send is original
+
+
+def test_many_threads_at_once(driver, wrap, calls):
+    """Threads that need the same wrapper at the same moment get one, and wait until it is there."""
+    original, line = driver.send, Barrier(16)
+
+    def wrap_all():
+        time.sleep(0.01)  # So that the others come meanwhile.
+        yield replace_method(driver, "send", wrap)
+
+    wrapping = Wrapping(wrap_all)
+
+    def begin(_):
+        line.wait()
+        undo = wrapping.begin()
+        return undo, driver.send is original
+
+    with ThreadPoolExecutor(16) as threads:
+        begun = list(threads.map(begin, range(16)))
+    driver().send()
+
+    assert len(calls) == 1
+    assert not any(came_too_early for _, came_too_early in begun)
+    for undo, _ in begun:
+        undo()
     assert driver.send is original

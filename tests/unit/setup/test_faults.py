@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -42,8 +45,8 @@ FOUND = {"cursor": {"id": 0, "ns": "shop.users", "firstBatch": [{"_id": 1}]}, "o
 METHODS = [
     (listener, name)
     for listener in LISTENERS
-    for name in vars(listener)
-    if not name.startswith("_")
+    for name, attribute in vars(listener).items()
+    if callable(attribute) and not name.startswith("_")
 ]
 
 
@@ -135,12 +138,64 @@ def test_what_is_being_handled(clock, caplog, call):
         call()
 
     assert "ZeroDivisionError" in caplog.text
-    assert "a cause of our own" in caplog.text
+    assert "FrozenError" in caplog.text
+    assert "LookupError" not in caplog.text
     assert "alice" not in caplog.text
 
 
+@pytest.mark.parametrize("shield_it", [shielded, quietly_shielded])
+def test_the_record_of_a_failure(clock, caplog, shield_it):
+    """It has no frame and no message, in which an application's documents are."""
+
+    def hook(span: object, event: object) -> None:
+        raises(LookupError(event))
+
+    shield_it(hook)("S3CRET", "S3CRET")
+
+    (record,) = [record for record in caplog.records if record.name == shield.__name__]
+    assert record.exc_info is None
+    assert record.stack_info is None
+    assert all(isinstance(arg, str) for arg in record.args)
+    assert "S3CRET" not in caplog.text
+    assert f'File "{__file__}", line ' in caplog.text
+
+
+def test_the_name_of_a_partial_hook(clock, caplog):
+    """A hook that was made of a function and its arguments is logged without the arguments."""
+    shielded(partial(fails, "S3CRET"))()
+
+    assert "functools.partial failed." in caplog.text
+    assert "S3CRET" not in caplog.text
+
+
+class RaisingFilter(logging.Filter):
+    def filter(self, record):
+        raise ZeroDivisionError
+
+
+class RaisingHandler(logging.Handler):
+    def handle(self, record):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("shield_it", [shielded, quietly_shielded])
+def test_logging_that_raises(clock, shield_it):
+    """A filter or a handler of the application's that raises makes no call of a client raise."""
+    logger = logging.getLogger(shield.__name__)
+    raising_filter, raising_handler = RaisingFilter(), RaisingHandler()
+    logger.addHandler(raising_handler)
+    try:
+        assert shield_it(fails)() is None
+        logger.addFilter(raising_filter)
+        assert shield_it(fails_in_turn)() is None
+        Failing().failed(None)
+    finally:
+        logger.removeFilter(raising_filter)
+        logger.removeHandler(raising_handler)
+
+
 def test_once_a_minute(clock, caplog):
-    """A function that keeps failing is logged once a minute, with its name and a traceback."""
+    """A function that keeps failing is logged once a minute, with its name and a stack trace."""
     shielded = quietly_shielded(fails)
     for seconds in range(0, 180, 20):
         clock.now = 1000.0 + seconds
@@ -197,6 +252,58 @@ def test_what_is_no_failure(clock):
 
     with pytest.raises(KeyboardInterrupt):
         quietly_shielded(is_interrupted)()
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818  # As Celery calls its own.
+    """What a signal handler raises."""
+
+
+class Worker:
+    """One whose handlers are of all kinds."""
+
+    def exceeded(self, *_):
+        raise SoftTimeLimitExceeded
+
+    __call__ = exceeded
+
+
+def exceeded(*_):
+    Worker().exceeded()
+
+
+@pytest.fixture
+def alarm():
+    """Sends a signal in a moment, to a handler."""
+
+    def handled_by(handler):
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    previous = signal.getsignal(signal.SIGALRM)
+    yield handled_by
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="Windows has no such signal.")
+@pytest.mark.parametrize(
+    "handler", [exceeded, partial(exceeded, 1), Worker().exceeded, Worker()], ids=type
+)
+@pytest.mark.parametrize("shield_it", [shielded, quietly_shielded, None])
+def test_what_a_signal_handler_raises(clock, caplog, alarm, handler, shield_it):
+    """A time limit of the application's goes on to it: it is no failure of what it interrupts."""
+
+    @shielded_listener
+    class Waiting:
+        def waits(self, event: object) -> None:
+            time.sleep(10)
+
+    wait = Waiting().waits if shield_it is None else shield_it(time.sleep)
+    alarm(handler)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        wait(10)
+    assert heard(caplog) == []
 
 
 LISTENER_OF = {

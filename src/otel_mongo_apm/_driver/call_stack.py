@@ -1,0 +1,51 @@
+"""Whether a call within a call is PyMongo's own, or of code that PyMongo has called meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+# Packages whose functions stand between two functions of PyMongo, because they are part of how it
+# makes a call or because they wrap its functions. All others belong to the application: its event
+# listeners, its signal handlers, its `__del__`.
+_GO_BETWEENS = frozenset(
+    {
+        "asyncio",
+        "contextlib",
+        "ddtrace",
+        "elasticapm",
+        "newrelic",
+        "otel_mongo_apm",
+        "pymongo",
+        "pymongocrypt",
+        "wrapt",
+    }
+)
+
+
+def calling_frame() -> FrameType:
+    """The frame of whoever asks."""
+    return sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
+
+
+def module_of(frame: FrameType) -> str:
+    """The name of the module that a frame's function is defined in; empty if it has none."""
+    name = frame.f_globals.get("__name__")
+    return name if isinstance(name, str) else ""
+
+
+def is_part_of_call(frame: FrameType | None, outer_frame: int) -> bool:
+    """Whether a function is called by PyMongo itself in the course of a call of its API.
+
+    Args:
+        frame: The frame that calls the function.
+        outer_frame: The `id` of a frame that is running for as long as that call of the API is.
+    """
+    while frame is not None and id(frame) != outer_frame:
+        if module_of(frame).partition(".")[0] not in _GO_BETWEENS:
+            return False
+        frame = frame.f_back
+    return frame is not None

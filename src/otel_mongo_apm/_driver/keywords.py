@@ -1,0 +1,75 @@
+"""The keyword ``event_listeners`` of a client: PyMongo keeps it, shows it and reads it again."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from .clients import topology_of
+from .private_names import warn_of_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+KEYWORD = "event_listeners"
+
+
+def keyword_among(keywords: Mapping[str, Any]) -> str:
+    """The keyword as the user has written it: PyMongo takes upper and lower case for the same.
+
+    >>> keyword_among({"tz_aware": True, "Event_Listeners": []})
+    'Event_Listeners'
+    """
+    return next((name for name in keywords if name.lower() == KEYWORD), KEYWORD)
+
+
+class WithOurs(list[Any]):
+    """A client's listeners with ours among them; `repr` shows what the user has given.
+
+    Args:
+        listeners: All of them.
+        given: What the user has given, if anything.
+    """
+
+    def __init__(self, listeners: Iterable[Any], given: Sequence[Any] | None) -> None:
+        super().__init__(listeners)
+        self.given = given
+
+    def __repr__(self) -> str:
+        return repr(self.given or [])
+
+
+def hide_ours(client: Any) -> None:
+    """Let the `repr` of a client show the listeners that the user has given, if any."""
+    options = getattr(client.options, "_options", None)
+    if not isinstance(options, MutableMapping):
+        warn_of_loss("ClientOptions._options", "repr() of clients shows that they have listeners")
+        return
+    listeners = options.get(KEYWORD)
+    if isinstance(listeners, WithOurs):
+        if listeners.given is None:
+            del options[KEYWORD]
+        else:
+            options[KEYWORD] = listeners.given
+
+
+def change_keyword(client: Any, old: Collection[object], new: Iterable[object]) -> bool:
+    """Replace listeners that a client will be given when its SRV record is looked up.
+
+    PyMongo then reads the keywords once more, and makes new options of them. False, with a warning,
+    if they cannot be changed.
+    """
+    if topology_of(client) is not None:
+        return True
+    keywords = vars(client).get("_resolve_srv_info", {}).get("keyword_opts")
+    if not isinstance(keywords, MutableMapping):
+        warn_of_loss(
+            "client._resolve_srv_info",
+            "clients whose SRV record was not looked up yet cannot be instrumented",
+        )
+        return False
+    now = keywords.get(KEYWORD)
+    kept = [each for each in now or () if each not in old]
+    given = now.given if isinstance(now, WithOurs) else now
+    keywords[KEYWORD] = WithOurs([*kept, *new], given)
+    return True

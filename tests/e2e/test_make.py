@@ -1,0 +1,56 @@
+"""`make test`, with a pytest that does nothing but fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAILING = """#!/bin/sh
+echo "$0 $*" >> pytest.log
+exit 1
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="There is no make here.")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A project whose virtual environments are there, with that pytest."""
+    (tmp_path / "tests").mkdir()
+    for name in ("pyproject.toml", "tests/oldest.txt"):
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for environment in (".venv", ".venv-oldest"):
+        binaries = tmp_path / environment / "bin"
+        binaries.mkdir(parents=True)
+        (binaries / "pytest").write_text(FAILING)
+        (binaries / "pytest").chmod(0o755)
+        (tmp_path / environment / "installed").touch()
+    return tmp_path
+
+
+def test_a_failure_hides_no_other(made):
+    """Whatever fails, `make test` runs all of its steps, and then it fails."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    process = subprocess.run(
+        ["make", "test"], cwd=made, env=inherited, capture_output=True, check=False
+    )
+    steps = [line.split() for line in (made / "pytest.log").read_text("utf-8").splitlines()]
+
+    assert process.returncode != 0
+    assert [step[0] for step in steps] == [".venv/bin/pytest"] * 2 + [".venv-oldest/bin/pytest"] * 2
+    assert ["-n" in step for step in steps] == [True, False] * 2
+
+
+def test_steps_complement_each_other(made):
+    """What the first step leaves out is what the second runs, and all count for coverage."""
+    subprocess.run(["make", "test-newest"], cwd=made, capture_output=True, check=False)
+    first, second = (made / "pytest.log").read_text("utf-8").splitlines()
+
+    assert ("-m not alone " in first, "-m alone " in second) == (True, True)
+    assert ("--cov-append" in first, "--cov-append" in second) == (False, True)
