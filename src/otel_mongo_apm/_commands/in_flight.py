@@ -122,19 +122,14 @@ def _expect(number: int, retry: Retry) -> None:
     _retries[number] = retry
 
 
-# The request ID of the last command of this thread or task that nobody sees. Without it, the end of
-# such a command would be looked for among all others.
-_overlooked: ContextVar[int | None] = ContextVar("otel_mongo_apm_overlooked", default=None)
-
-
-def overlook(request_id: int) -> None:
-    """Keep nothing of a command that starts, because nobody will see how it ends."""
-    _overlooked.set(request_id)
+# The request ID of the last command of this thread or task of which nothing is kept, because nobody
+# will see how it ends. Without it, its end would be looked for among all others.
+overlooked: ContextVar[int | None] = ContextVar("otel_mongo_apm_overlooked", default=None)
 
 
 def fail_overlooked(request_id: int, operation_id: int | None) -> None:
     """Keep of an overlooked command that failed only that the next may be another attempt."""
-    if _overlooked.get() == request_id and operation_id is not None:
+    if overlooked.get() == request_id and operation_id is not None:
         number = next(_numbers)
         _latest.set(number)
         _expect(number, Retry(operation_id, 1, INVALID_SPAN.get_span_context()))
@@ -191,11 +186,13 @@ class InFlightCommands:
 
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""
+        if not self._open:
+            return None
         number = _latest.get()
         command = self._open.get(number)
         if command and command.request_id == request_id and self._open.pop(number, None):
             return command
-        if _overlooked.get() == request_id:
+        if overlooked.get() == request_id:
             return None
         command = self._newest(request_id)
         return self._open.pop(command.number, None) if command else None

@@ -34,7 +34,7 @@ from .in_flight import (
     fail_overlooked,
     in_flight_command,
     is_after_failure,
-    overlook,
+    overlooked,
 )
 from .signatures import CommandSignatures
 
@@ -115,7 +115,7 @@ class CommandTelemetry(CommandListener):
         if not (self._keeps_all or is_special or signature.gate or is_after_failure()):
             span = self.spans.plain(signature, context)
             if not span.is_recording():
-                overlook(event.request_id)
+                overlooked.set(event.request_id)
                 return
         command = self._in_flight_command(event, name, signature, span)
         if is_special:
