@@ -10,9 +10,8 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
+from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, NO_FIELD
 from otel_mongo_apm._driver.documents import (
-    COLLECTION_FIELDS,
-    NO_FIELD,
     TAILABLE,
     collection_name,
     opens_tail,
@@ -25,8 +24,10 @@ from otel_mongo_apm._driver.failures import (
     exception_in_hand,
     write_failure,
 )
+from otel_mongo_apm._metrics.names import failure_attributes
 from otel_mongo_apm._otel.shield import shielded_listener
 from otel_mongo_apm._otel.suppression import is_suppressed
+from otel_mongo_apm._otel.told_failures import failure_measured
 
 from .cursors import OpenCursor, OpenCursors
 from .in_flight import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._settings.telemetry import Telemetry
 
@@ -99,6 +101,13 @@ class CommandTelemetry(CommandListener):
         needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
         self._connections = connections if needs_connections else None
 
+    def take_settings(self, spans: CommandSpans) -> None:
+        """Take over the settings that have changed, and what makes spans by them."""
+        self.spans = spans
+        self._signatures = CommandSignatures(
+            self.telemetry.settings, self.client, self._instruments
+        )
+
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
         context = get_current()
@@ -118,6 +127,8 @@ class CommandTelemetry(CommandListener):
                 overlooked.set(event.request_id)
                 return
         command = self._in_flight_command(event, name, signature, span)
+        if command.special and self._instruments:  # Another attempt.
+            self._instruments.count_retries(signature.metric_attributes, 1)
         if is_special:
             self._look_closer(command, event, name, document)
         try:
@@ -172,7 +183,7 @@ class CommandTelemetry(CommandListener):
             if "cursor" in reply:
                 command.rows = returned_rows(reply)
             if "writeErrors" in reply or "writeConcernError" in reply or "nErrors" in reply:
-                command.failure = write_failure(reply)
+                command.failure = _write_failure(reply)
             if command.special and (command.rows or command.failure):
                 self.spans.start_late(command, _seconds(event))
             if command.rows is not None:
@@ -198,6 +209,7 @@ class CommandTelemetry(CommandListener):
         if command is None:
             fail_overlooked(event.request_id, event.operation_id)
             return
+        failure_measured()
         try:
             # PyMongo publishes a failure while it handles the exception.
             failure = command_failure(event.failure, sys.exc_info()[1])
@@ -230,6 +242,7 @@ class CommandTelemetry(CommandListener):
 
     def _interrupt(self, command: InFlightCommand, error: BaseException | None) -> None:
         seconds = time.monotonic() - command.began
+        failure_measured()
         try:
             command.failure = command_failure({}, error)
             self.spans.start_late(command, seconds)
@@ -245,14 +258,14 @@ class CommandTelemetry(CommandListener):
         # The span's context lets the SDK keep the span as an exemplar.
         context = set_span_in_context(command.span) if command.is_recording else None
         if command.failure:
-            attributes = {**signature.metric_attributes, **command.failure.attributes}
+            attributes = {**signature.metric_attributes, **failure_attributes(command.failure)}
             instruments.operation_duration.record(seconds, attributes, context)
         elif signature.record_duration:
             signature.record_duration(seconds, context)
         if self._measures_rows and command.rows is not None:
             attributes = signature.metric_attributes
             if command.failure:
-                attributes = {**attributes, **command.failure.attributes}
+                attributes = {**attributes, **failure_attributes(command.failure)}
             instruments.returned_rows.record(command.rows, attributes, context)
 
     def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:
@@ -265,6 +278,13 @@ class CommandTelemetry(CommandListener):
             opened_by = command.span.get_span_context()
             is_tail = special is not None and special.opens_tail
             self._cursors.open(OpenCursor(cursor_id, opened_by, is_tail))
+
+
+def _write_failure(reply: Mapping[str, Any]) -> Failure | None:
+    failure = write_failure(reply)
+    if failure:
+        failure_measured()
+    return failure
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:

@@ -21,8 +21,9 @@ from otel_mongo_apm._driver.documents import (
     plain,
     summary,
 )
-from otel_mongo_apm._metrics.names import refused_in_metrics
-from otel_mongo_apm._otel.addresses import server_attributes
+from otel_mongo_apm._driver.targets import target
+from otel_mongo_apm._metrics.names import bounded
+from otel_mongo_apm._otel.addresses import peer_attributes, server_attributes
 from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
@@ -72,10 +73,7 @@ class CommandSignatures(dict["Key", CommandSignature]):
     """The signatures of one client's commands, each built when it is first met."""
 
     def __init__(
-        self,
-        settings: Settings,
-        client: ClientReference,
-        instruments: Instruments | None = None,
+        self, settings: Settings, client: ClientReference, instruments: Instruments | None = None
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -86,29 +84,29 @@ class CommandSignatures(dict["Key", CommandSignature]):
         if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
             self.clear()
         signature = self[key] = self._signature(*key)
+        if self._instruments:
+            self._instruments.count_retries(signature.metric_attributes, 0)
         return signature
 
     def _signature(
-        self, command_name: str, database: str, named: str | None, address: Address
+        self, command_name: str, database: str, given: str | None, address: Address
     ) -> CommandSignature:
         command_name, database = plain(command_name), plain(database)
-        collection = collection_in(database, named)
-        attributes: Attributes = {
-            DB_SYSTEM_NAME: MONGODB,
-            **server_attributes(address),
-            DB_NAMESPACE: database,
-            DB_OPERATION_NAME: command_name,
-        }
-        if collection is not None:
-            attributes[DB_COLLECTION_NAME] = collection
-        summarized = summary(command_name, database, collection)
+        collection = collection_in(database, given)
+        named = command_attributes(command_name, database, collection)
+        attributes = {**named, **target(self._client()), **peer_attributes(address)}
         is_mongodb = self._settings.span_convention == MONGODB
-        metric_attributes = self._metric_attributes(attributes)
+        if is_mongodb:
+            summarized = summary(command_name, database, collection)
+            of_span = _as_drivers_have_them({**named, **server_attributes(address)}, summarized)
+        else:
+            of_span = attributes
+        metric_attributes = bounded(attributes) if self._settings.metrics else attributes
         return CommandSignature(
             address=address,
             collection=collection,
             span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
-            attributes=_as_drivers_have_them(attributes, summarized) if is_mongodb else attributes,
+            attributes=of_span,
             metric_attributes=metric_attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
@@ -121,13 +119,16 @@ class CommandSignatures(dict["Key", CommandSignature]):
         histogram = self._instruments.operation_duration
         return bound(histogram, attributes, may_bind=self._settings.bind_measurements)
 
-    def _metric_attributes(self, attributes: Attributes) -> Attributes:
-        if not self._settings.metrics:
-            return attributes
-        refused = refused_in_metrics(attributes)
-        if not refused:
-            return attributes
-        return {name: value for name, value in attributes.items() if name not in refused}
+
+def command_attributes(name: str, database: str | None, collection: str | None) -> Attributes:
+    """The attributes of a command's name and of what it is sent to."""
+    attributes: Attributes = {DB_SYSTEM_NAME: MONGODB}
+    if database is not None:
+        attributes[DB_NAMESPACE] = database
+    attributes[DB_OPERATION_NAME] = name
+    if collection is not None:
+        attributes[DB_COLLECTION_NAME] = collection
+    return attributes
 
 
 def _as_drivers_have_them(attributes: Attributes, summarized: str) -> Attributes:

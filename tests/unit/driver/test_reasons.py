@@ -24,6 +24,11 @@ def system_error(number):
     ("text", "error_type", "words"),
     [
         (system_error(errno.ECONNREFUSED), "ConnectionRefusedError", "connection refused"),
+        (  # As asyncio says it.
+            f"[Errno {errno.ECONNREFUSED}] Connect call failed ('alice', 27017)",
+            "ConnectionRefusedError",
+            "connection refused",
+        ),
         (system_error(errno.ECONNRESET), "ConnectionResetError", "connection reset"),
         (system_error(errno.EPIPE), "BrokenPipeError", "connection reset"),
         (system_error(errno.ETIMEDOUT), "TimeoutError", "timed out"),
