@@ -168,6 +168,7 @@ class ClientTelemetry:
         """Its pools that are open; none if they are not measured."""
         if not self.telemetry.pool_instruments:
             return []
+        self.pools.reconcile()
         return [pool for pool in list(self.pools.values()) if not pool.is_closed]
 
     def observed_cluster(self) -> Cluster | None:
