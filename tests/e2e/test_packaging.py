@@ -157,8 +157,10 @@ def test_metadata(wheel):
     assert {re.split(r"[<>=;\s]", text)[0] for text in about.get_all("Requires-Dist")} == {
         "opentelemetry-api",
         "opentelemetry-instrumentation",
+        "opentelemetry-sdk",
         "opentelemetry-semantic-conventions",
         "pymongo",
+        "rich",
     }
     (driver,) = (text for text in about.get_all("Requires-Dist") if text.startswith("pymongo"))
     assert driver.endswith("extra == 'instruments'")

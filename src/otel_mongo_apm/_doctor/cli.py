@@ -7,13 +7,16 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .diagnosis import diagnosis
 from .text import text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+RUN = "run"
 
 _HOUR = 3600.0
 
@@ -69,7 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Those of the command line; by default those of this process.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == [RUN]:  # No URI is written so.
+        run: Callable[[Sequence[str]], int] = import_module("otel_mongo_apm._view.cli").main
+        return run(given[1:])
+    options = _parser().parse_args(given)
     uri = sys.stdin.readline().strip() if options.uri == "-" else options.uri
     found = diagnosis(uri, options.timeout)
     written = json.dumps(asdict(found), indent=2, default=_plain) if options.json else text(found)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._otel.semconv import SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
 from .installed import DRIVER, Distribution, automatic, conflict, distributions
-from .outcome import Outcome, Warnings
 from .secrets import without_credentials
 from .sources import Setting, configuration_file, settings, unknown_variables
+from .warned import Warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._settings.configuration import Configuration
 from otel_mongo_apm._settings.environment import (
     DRIVERS_QUERY_TEXT_VARIABLE,
@@ -17,7 +18,6 @@ from otel_mongo_apm._settings.environment import (
 )
 from otel_mongo_apm._settings.settings import KINDS, VARIABLES, Settings
 
-from .outcome import Outcome
 from .secrets import without_credentials
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pymongo
 
 from otel_mongo_apm._driver.clients import topology_description
+from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._setup.passed import event_listeners
 
-from .outcome import Outcome
 from .secrets import Secrets, refusal
 
 if TYPE_CHECKING:

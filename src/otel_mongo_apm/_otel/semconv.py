@@ -20,6 +20,15 @@ ADMIN: Final = "admin"
 IDLE: Final = "idle"
 USED: Final = "used"
 
+# What names begin with.
+DB_CLIENT: Final = "db.client."
+DB_CLIENT_CONNECTION: Final = "db.client.connection."
+DB_CLIENT_OPERATION: Final = "db.client.operation."
+DB_CLIENT_RESPONSE: Final = "db.client.response."
+MONGODB_CLIENT: Final = "mongodb.client."
+MONGODB_CLIENT_CONNECTION: Final = "mongodb.client.connection."
+MONGODB_TOPOLOGY: Final = "mongodb.topology."
+
 # Attributes.
 DB_RESPONSE_RETURNED_ROWS: Final = "db.response.returned_rows"
 DB_COMMAND_NAME: Final = "db.command.name"
