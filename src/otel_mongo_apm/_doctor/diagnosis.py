@@ -11,7 +11,9 @@ from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._otel.semconv import SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
+from .exporters import Export, exports, sdk_problems
 from .installed import DRIVER, Distribution, automatic, conflict, distributions
+from .others import others
 from .secrets import without_credentials
 from .sources import Setting, configuration_file, settings, unknown_variables
 from .warned import Warnings
@@ -34,7 +36,9 @@ class Diagnosis:
         automatic: What `opentelemetry-instrument` does with this package.
         instrumented: The clients that are instrumented.
         hooks: What of PyMongo is wrapped, and what it lacks; none without PyMongo.
-        conflict: Who else makes spans of the same commands.
+        exports: What `opentelemetry-instrument` has the SDK export.
+        conflict: What comes of opentelemetry-instrumentation-pymongo, if it is there.
+        others: Who else traces PyMongo, and not for OpenTelemetry.
         trial: How a ping went, if there was a URI to try.
         problems: All that is wrong.
     """
@@ -46,7 +50,9 @@ class Diagnosis:
     instrumented: Sequence[str] = ()
     settings: Sequence[Setting] = ()
     hooks: Hooks | None = None
+    exports: Sequence[Export] = ()
     conflict: str | None = None
+    others: Sequence[str] = field(default_factory=lambda: list(others()))
     trial: Trial | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -62,11 +68,15 @@ def diagnosis(uri: str | None, timeout: float) -> Diagnosis:
     with Warnings() as warnings:
         file = configuration_file()
         found.settings = list(settings(file.values))
+        found.exports = exports()
         other = conflict(_value(found.settings, "on_conflict"))
         found.conflict = other.description if other else None
         failures = list(_use_driver(found, uri, timeout, file.values, warnings))
     problems = [
+        found.trial.failure if found.trial else None,
         *(each.problem for each in found.installed),
+        *sdk_problems(),
+        *(each.problem for each in found.exports),
         file.problem,
         *unknown_variables(),
         other.description if other and other.is_problem else None,
