@@ -13,13 +13,18 @@ FOR_OLDEST := tests/unit tests/wire tests/integration tests/conformance
 JAEGER ?= $(HOME)/go/bin/jaeger
 JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
 
-.PHONY: help demo jaeger jaeger-binary test test-newest test-oldest lint types docs bench soak clean
+OTELCOL ?= $(HOME)/go/bin/otelcol
+OTELCOL_BUILDER := go.opentelemetry.io/collector/cmd/builder@v0.150.0
+
+.PHONY: help demo jaeger jaeger-binary otelcol-binary test test-newest test-oldest test-recipes lint types docs bench soak clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
 	@echo 'make jaeger  run a web shop through a failover, with its traces in a real Jaeger'
 	@echo 'make jaeger-binary  build that Jaeger; needs Go and some ten minutes, once'
+	@echo 'make otelcol-binary  build a Collector for the tests of the recipes; needs Go and some minutes, once'
 	@echo 'make test    run all tests, on the newest and the oldest PyMongo and OpenTelemetry'
+	@echo 'make test-recipes  run the recipes of docs/recipes, with the frameworks that they need'
 	@echo 'make lint    run the linter and the formatter, as a check'
 	@echo 'make types   run the type checkers: mypy and, where node is, pyright'
 	@echo 'make docs    build the documentation as a site, in site/'
@@ -43,9 +48,17 @@ $(JAEGER):
 	module=$$(go mod download -json $(JAEGER_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 	cd "$$module" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/jaeger
 
-# A failure in one does not hide the other's.
+otelcol-binary: $(OTELCOL)
+
+$(OTELCOL): tests/otelcol.yaml
+	mkdir -p $(@D)
+	build=$$(mktemp -d) && sed "1,/^dist:/s|^dist:|&\n  output_path: $$build|" $< >"$$build/builder.yaml" && \
+	CGO_ENABLED=0 go run $(OTELCOL_BUILDER) --config="$$build/builder.yaml" && \
+	mv "$$build/otelcol" $@ && rm -r "$$build"
+
+# A failure in one does not hide those of the others.
 test:
-	@status=0; for each in newest oldest; do $(MAKE) test-$$each || status=1; done; exit $$status
+	@status=0; for each in newest oldest recipes; do $(MAKE) test-$$each || status=1; done; exit $$status
 
 # The second step, of tests that cannot share the machine, adds its coverage to the first's.
 test-newest: .venv/installed
@@ -60,6 +73,9 @@ test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'alone and not slow' || status=1; \
 	exit $$status
 
+test-recipes: .venv-recipes/installed
+	.venv-recipes/bin/pytest tests/recipes $(SIDE_BY_SIDE)
+
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -70,7 +86,7 @@ types: .venv/installed
 	else echo 'No node here, so no pyright.'; fi
 
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 soak: .venv/installed
 	PYTHONMALLOC=malloc $(BIN)/python tests/soak/soak.py --minutes 30 --workers 16
@@ -80,13 +96,16 @@ bench: .venv/installed
 	$(BIN)/pytest benchmarks --override-ini timeout=0 --benchmark-quiet
 
 clean:
-	rm -rf .venv .venv-oldest .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site
+	rm -rf .venv .venv-oldest .venv-recipes .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site
 
 .venv/installed: pyproject.toml
 	$(call install,.venv,--group dev)
 
 .venv-oldest/installed: pyproject.toml tests/oldest.txt
 	$(call install,.venv-oldest,--group test --constraint tests/oldest.txt)
+
+.venv-recipes/installed: pyproject.toml
+	$(call install,.venv-recipes,--group recipes)
 
 define install
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pymongo.client_options import ClientOptions
 from pymongo.hello import Hello
 from pymongo.server_description import ServerDescription
 from pymongo.topology_description import TOPOLOGY_TYPE, TopologyDescription
@@ -63,6 +64,7 @@ def _topology(
 class Client:
     """As much of a client as the cluster looks at."""
 
-    def __init__(self, description: TopologyDescription) -> None:
+    def __init__(self, description: TopologyDescription, app_name: str | None = None) -> None:
         self.topology_description = description
+        self.options = ClientOptions(None, None, None, {"appname": app_name} if app_name else {})
         self._topology = self

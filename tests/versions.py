@@ -1,9 +1,12 @@
-"""What the installed PyMongo has."""
+"""What the installed PyMongo and OpenTelemetry have."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pymongo
 import pytest
+from opentelemetry.sdk._logs import export
 
 needs_async = pytest.mark.skipif(
     pymongo.version_tuple < (4, 11),
@@ -13,3 +16,9 @@ needs_async = pytest.mark.skipif(
 # All attempts of an operation have one ID since PyMongo 4.18, those of a bulk write before, too.
 RETRY_OF_BULK = {"mongodb.client.retry.count": 1}
 RETRY = RETRY_OF_BULK if pymongo.version_tuple >= (4, 18) else {}
+
+
+def log_exporter() -> Any:
+    """The SDK's exporter of log records to memory, which had another name before 1.38."""
+    exporter = getattr(export, "InMemoryLogRecordExporter", None)
+    return (exporter or export.InMemoryLogExporter)()

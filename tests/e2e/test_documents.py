@@ -1,4 +1,7 @@
-"""Every block of code in the documents, run as a reader would run it."""
+"""Every block of code in the documents, run as a reader would run it.
+
+Those of `docs/recipes` are run by `tests/recipes`, with the frameworks that they need.
+"""
 
 from __future__ import annotations
 

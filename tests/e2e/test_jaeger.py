@@ -73,7 +73,7 @@ def interrupted(backend: Jaeger, server: Mongod) -> list[Span]:
     lost = {"failCommands": ["insert"], "closeConnection": True}
     server.command("configureFailPoint", "failCommand", mode={"times": 1}, data=lost)
     found, errors = run_quickstart("interrupted", backend, server)
-    assert "No writable server available in rs0" in errors
+    assert "no usable server" in errors
     return found
 
 
@@ -241,10 +241,12 @@ def test_discovery(quickstart):
 
     assert opened["event"] == "mongodb.client.topology.opened"
     assert server == {
+        "cluster.event": f"Server 127.0.0.1:{server['server.port']} of rs0: added",
         "event": "mongodb.client.server.opened",
         "server.address": "127.0.0.1",
         "server.port": server["server.port"],
     }
+    assert found.pop("cluster.event").startswith("Topology rs0: ")
     assert found == {
         "event": "mongodb.client.topology.description_changed",
         "mongodb.client.topology.previous_type": found["mongodb.client.topology.previous_type"],
@@ -270,6 +272,9 @@ def test_outage(failover):
         "mongodb.client.primary.address": after,
         "mongodb.replica_set.name": "rs0",
         "span.kind": "internal",
+        "error": True,
+        "otel.status_code": "ERROR",
+        "otel.status_description": "No writable server",
         "otel.scope.name": semconv.SCOPE_NAME,
         "otel.scope.version": __version__,
     }
@@ -281,6 +286,7 @@ def test_outage(failover):
         if event["event"] == "mongodb.client.topology.description_changed"
     ] == [False, True]
     assert told[-1] == {
+        "cluster.event": f"Topology rs0: primary {before} -> {after}",
         "event": "mongodb.client.topology.primary_changed",
         "mongodb.client.primary.address": after,
         "mongodb.client.primary.previous_address": before,

@@ -12,6 +12,7 @@ import pymongo
 import pytest
 from in_memory import InMemoryTelemetry
 from pymongo import monitoring
+from pymongo.client_options import ClientOptions
 
 from otel_mongo_apm import MongoInstrumentor
 
@@ -184,15 +185,18 @@ def test_sentry(telemetry, mongodb_uri):
     assert len(telemetry.named("find users")) == 1
 
 
-def test_native_tracing(telemetry, mongodb_uri):
-    """A client that makes spans by itself has no command spans of ours, but all else."""
-    MongoInstrumentor().instrument(**telemetry.providers)
+@pytest.mark.parametrize("convention", ["semconv", "mongodb"])
+def test_native_tracing(telemetry, mongodb_uri, monkeypatch, convention):
+    """A client that makes spans by itself has none of ours but the cluster's, and all else."""
+    monkeypatch.setattr(ClientOptions, "tracing", {"enabled": True}, raising=False)
+    MongoInstrumentor().instrument(span_convention=convention, **telemetry.providers)
     with pymongo.MongoClient(mongodb_uri) as client:
-        client.options.tracing = {"enabled": True}
         client.shop.users.find_one()
+        with client.start_session() as session, session.start_transaction():
+            client.shop.users.find_one(session=session)
 
-        assert telemetry.commands == []
-        assert telemetry.named("mongodb.topology.discovery")
+        spans = {span.name for span in telemetry.spans}
+        assert spans - {"select server", "check out connection"} == {"mongodb.topology.discovery"}
         metrics = telemetry.metrics()
         assert metrics["db.client.operation.duration"]
         assert metrics["db.client.connection.count"]

@@ -56,7 +56,7 @@ def test_an_application(client, users, telemetry):
         "db.operation.name": "find",
         "db.namespace": "shop",
         "db.collection.name": "users",
-        "db.query.text": '{"find":"users","filter":{"_id":{"$gte":"?"}},"batchSize":"?"}',
+        "db.query.text": '{"find":"users","filter":{"_id":{"$gte":"?"}},"batchSize":100}',
         "db.response.returned_rows": 100,
         "server.address": host,
         "server.port": port,
@@ -226,6 +226,103 @@ def test_members_of_an_enumeration(mongodb_uri, telemetry):
     assert [span.name for span in telemetry.commands] == ["find users", "ping shop"]
     values = [value for span in telemetry.commands for value in span.attributes.values()]
     assert {type(value) for value in values} == {str, int}
+
+
+PIPELINE = [
+    {"$match": {"name": "user 1", "$expr": {"$gt": ["$_id", 0]}}},
+    {
+        "$lookup": {
+            "from": "users",
+            "let": {"name": "$name"},
+            "pipeline": [{"$match": {"$expr": {"$eq": ["$name", "$$name"]}}}, {"$limit": 2}],
+            "as": "others",
+        }
+    },
+    {"$unwind": "$others"},
+    {"$project": {"_id": 0, "name": {"$toUpper": "$name"}, "secret": {"$literal": "$4711"}}},
+    {"$sort": {"name": -1}},
+]
+
+
+def test_structure_in_texts(users, telemetry):
+    """What the server takes for structure is shown, what it takes for values is not."""
+    assert list(users.aggregate(PIPELINE)) == [{"name": "USER 1", "secret": "$4711"}]
+
+    assert telemetry.commands[0].attributes["db.query.text"] == (
+        '{"aggregate":"users","pipeline":['
+        '{"$match":{"name":"?","$expr":{"$gt":["$_id","?"]}}},'
+        '{"$lookup":{"from":"users","let":{"name":"$name"},'
+        '"pipeline":[{"$match":{"$expr":{"$eq":["$name","$$name"]}}},{"$limit":2}],"as":"others"}},'
+        '{"$unwind":"$others"},'
+        '{"$project":{"_id":0,"name":{"$toUpper":"$name"},"secret":{"$literal":"?"}}},'
+        '{"$sort":{"name":-1}}],"cursor":{}}'
+    )
+
+
+def test_dollars_in_updates(users, telemetry):
+    """The server takes "$name" for a value in an update's document, for a path in its pipeline."""
+    users.update_one({"_id": 1}, {"$set": {"copy": "$name"}})
+    users.update_one({"_id": 2}, [{"$set": {"copy": "$name"}}])
+
+    assert users.distinct("copy") == ["$name", "user 2"]
+    first, second = (span.attributes["db.query.text"] for span in telemetry.commands[:2])
+    assert '"u":{"$set":{"copy":"?"}}' in first
+    assert '"u":[{"$set":{"copy":"$name"}}]' in second
+
+
+def test_second_names_of_commands(mongodb_uri, telemetry):
+    """A command that the server takes by another name has its collection, and can be excluded."""
+    change = {"query": {}, "update": {"$set": {"a": 2}}}
+    MongoInstrumentor().instrument(
+        exclude_collections=["audit"], exclude_commands=["dbStats"], **telemetry.providers
+    )
+    with pymongo.MongoClient(mongodb_uri) as client:
+        for collection in ("users", "audit"):
+            client.shop.command("findandmodify", collection, **change)
+            client.shop.command("collstats", collection)
+        client.shop.command("dbstats")
+
+    assert [span.name for span in telemetry.commands] == ["findandmodify users", "collstats users"]
+
+
+def test_a_polled_tail(client, telemetry):
+    """A tailable cursor that is polled has spans for what it brings, and for nothing else."""
+    queue = client.shop.create_collection("queue", capped=True, size=10_000)
+    queue.insert_one({})
+    telemetry.forget()
+    cursor = queue.find(cursor_type=pymongo.CursorType.TAILABLE)
+    assert len(list(cursor)) == 1
+    assert list(cursor) == list(cursor) == []
+    queue.insert_one({})
+    assert len(list(cursor)) == 1
+
+    names = [span.name for span in telemetry.commands]
+    assert names == ["find queue", "insert queue", "getMore queue"]
+
+
+@pytest.mark.parametrize("convention", ["semconv", "mongodb"])
+def test_an_encoder_that_quotes_values(mongodb_uri, telemetry, caplog, convention):
+    """What an application's mapping raises is in no log record and in no span."""
+
+    class Odd(dict):
+        def items(self):
+            raise LookupError(*super().items())
+
+    def hook(span, event):
+        raise LookupError(event.command)
+
+    MongoInstrumentor().instrument(
+        span_convention=convention,
+        query_text="sanitized",
+        request_hook=hook,
+        **telemetry.providers,
+    )
+    with pymongo.MongoClient(mongodb_uri) as client, suppress(LookupError):
+        client.shop.users.find_one({"name": Odd(name="S3CRET")})
+
+    assert "S3CRET" not in caplog.text
+    assert "S3CRET" not in str([(span.attributes, span.status) for span in telemetry.spans])
+    assert all(record.exc_info is None for record in caplog.records)
 
 
 def test_cursors_of_a_database(users, telemetry):

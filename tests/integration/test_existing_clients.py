@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pymongo
 import pytest
+from local_mongodb import eventually
 from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor, instrument_client
@@ -69,7 +70,7 @@ def test_in_time(mongodb_uri, telemetry, caplog):
         client.shop.users.find_one()
 
         assert caplog.records == []
-        assert telemetry.named("mongodb.topology.discovery")
+        eventually(lambda: telemetry.named("mongodb.topology.discovery"), "the discovery")
         assert telemetry.points("db.client.connection.count")
 
 

@@ -415,19 +415,26 @@ def test_close(telemetry_of_operations, mongodb_uri):
 
 
 def test_an_idle_change_stream(client, telemetry):
-    """Of a change stream for which nothing comes there is its start, and what does come."""
+    """A getMore of a change stream for which nothing comes is an operation like others."""
     users = client.shop.users
     with users.watch(max_await_time_ms=50) as stream:
-        for _ in range(3):
-            assert stream.try_next() is None
+        assert stream.try_next() is None
+        assert stream.try_next() is None
         idle = tree(telemetry.spans)
-        telemetry.forget()
-        users.insert_one({"_id": 77})
-        telemetry.forget()
-        assert stream.next()["operationType"] == "insert"
 
-    assert idle == [{"aggregate shop.users": ["aggregate"]}]
-    assert tree(telemetry.spans)[0] == {"getMore shop.users": ["getMore"]}
+    get_more = {"getMore shop.users": ["getMore"]}
+    assert idle == [{"aggregate shop.users": ["aggregate"]}, get_more, get_more]
+
+
+def test_a_sensitive_command(client, telemetry):
+    """A call whose only command is not to be seen is seen itself, without anything of it."""
+    client.shop.command("createUser", "alice", pwd="secret", roles=[])
+    client.shop.command("dropUser", "alice")
+
+    assert tree(telemetry.spans) == ["runCommand shop", {"runCommand shop": ["dropUser"]}]
+    assert "alice" not in str(
+        [dict(span.attributes) for span in telemetry.named("runCommand shop")]
+    )
 
 
 class EmptyError(LookupError):
@@ -620,6 +627,15 @@ class TestTransactions:
         (transaction,) = telemetry.named("transaction")
         assert transaction.attributes == {"db.system.name": "mongodb"}
         assert transaction.status.status_code is StatusCode.UNSET
+
+    def test_get_more(self, client, telemetry):
+        """So is a getMore of a cursor that the transaction opened."""
+        with client.start_session() as session, session.start_transaction():
+            list(client.shop.users.find({}, batch_size=3, session=session))
+
+        find, get_more = {"find shop.users": ["find"]}, {"getMore shop.users": ["getMore"]}
+        commit = {"commitTransaction admin": ["commitTransaction"]}
+        assert tree(telemetry.spans) == [{"transaction": [find, get_more, commit]}]
 
     def test_abort(self, client, telemetry):
         """A transaction that is aborted is over, too."""
@@ -870,6 +886,30 @@ class TestSettings:
 
         assert spans == []
 
+    def test_excluded_sensitive_command(self, spans_of):
+        """Nor has one whose only command is sensitive and excluded."""
+
+        def make(client):
+            client.shop.command("createUser", "alice", pwd="secret", roles=[])
+            client.shop.command("dropUser", "alice")
+
+        assert spans_of(make, exclude_commands="createUser,dropUser") == []
+
+    def test_authentication(self, telemetry, with_auth):
+        """That a connection is authenticated on the way gives an excluded call no span."""
+        MongoInstrumentor().instrument(
+            span_convention="mongodb",
+            wait_span_threshold=NO_WAITS,
+            events="none",
+            exclude_commands=["ping", "endSessions"],
+            **telemetry.providers,
+        )
+        with pymongo.MongoClient(with_auth.uri) as client:
+            client.admin.command("ping")
+
+        assert [point.attributes for point in telemetry.points("db.client.operation.duration")]
+        assert telemetry.spans == ()
+
     def test_require_parent(self, spans_of, telemetry):
         """Outside of a trace there is nothing, if so wanted."""
 
@@ -888,7 +928,7 @@ class TestSettings:
         ("settings", "text"),
         [
             ({}, None),
-            ({"query_text": "sanitized"}, '{"find":"users","filter":{"name":"?"},"limit":"?"'),
+            ({"query_text": "sanitized"}, '{"find":"users","filter":{"name":"?"},"limit":1'),
             ({"query_text": "raw"}, '{"find":"users","filter":{"name":"alice"},"limit":1'),
         ],
     )

@@ -19,7 +19,7 @@ from span_tree import parent, tree
 from versions import needs_async
 
 from otel_mongo_apm import MongoInstrumentor
-from otel_mongo_apm._operations import calls, in_progress
+from otel_mongo_apm._operations import calls, in_progress, transactions
 
 pytestmark = pytest.mark.usefixtures("shop")
 
@@ -251,7 +251,7 @@ def interrupted(call, *, at):
     return False
 
 
-OURS = {calls.__file__, in_progress.__file__}
+OURS = {calls.__file__, in_progress.__file__, transactions.__file__}
 
 
 @pytest.mark.slow
@@ -265,6 +265,28 @@ def test_interrupts(client, seen):
             client.shop.users.find_one()
 
         assert tree(seen.spans) == [{"request": [FIND]}], at
+    assert at > 20
+
+
+@pytest.mark.slow
+def test_interrupted_transactions(client, seen):
+    """Wherever it comes in a with_transaction, the session's next one is a transaction anew."""
+
+    def insert(session):
+        client.shop.users.insert_one({}, session=session)
+
+    at = 1
+    with client.start_session() as session:
+        while interrupted(lambda: session.with_transaction(insert), at=at):
+            at += 7
+            if session.in_transaction:
+                session.abort_transaction()
+            client.shop.users.find_one()
+            seen.forget()
+            session.with_transaction(insert)
+
+            (transaction,) = tree(seen.spans)
+            assert transaction["transaction"][0] == INSERT, at
     assert at > 20
 
 

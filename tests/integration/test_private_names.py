@@ -37,6 +37,7 @@ class Case:
         name: As `_driver` has it.
         changes: To PyMongo's source.
         warning: What names it, and says what is lost without it.
+        also: What else is lost, in a warning of its own.
         lost: What is told no more, of which client.
         told: What is told instead.
         gone: Modules that have moved.
@@ -45,6 +46,7 @@ class Case:
     name: str
     changes: tuple[Change, ...]
     warning: str
+    also: tuple[str, ...] = ()
     lost: dict[str, set[str]] = field(default_factory=dict)
     told: dict[str, set[str]] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
@@ -54,8 +56,16 @@ WAITS = {kind: {"select server"} for kind in ALL}
 SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+NO_COMMENTS = {kind: {"comment"} for kind in ALL}
+COMMENTS = "Connection.add_server_api(command): comments of commands carry no trace context"
+COMMENTERS = "Connection.listeners.event_listeners(): comments of commands carry no trace context"
+WAITS_AND_COMMENTS = {kind: {"select server", "comment"} for kind in ALL}
+OWN = (
+    "names that begin with pymongo_ in pymongo.periodic_executor:"
+    " its own threads and tasks are taken for callers"
+)
 IDS = {kind: {"topology ID"} for kind in ALL}
-ALL_OF_EXISTING = {"existing": {"find users", "select server"}}
+ALL_OF_EXISTING = {"existing": {"find users", "select server", "comment"}}
 
 
 CLIENTS = 4 if pymongo.version_tuple >= (4, 11) else 3
@@ -63,17 +73,17 @@ CLIENTS = 4 if pymongo.version_tuple >= (4, 11) else 3
 OPEN = "clients that are not closed"
 
 CASES = [
-    Case("topology", (moved("topology"),), SELECTION, WAITS, gone=("topology",)),
-    Case("Topology", (renamed("Topology"),), SELECTION, WAITS),
-    Case("select_server", (renamed("select_server"),), SELECTION, WAITS),
-    Case("select_server", (renamed("selector", "topology"),), SELECTION, WAITS),
+    Case("topology", (moved("topology"),), SELECTION, lost=WAITS, gone=("topology",)),
+    Case("Topology", (renamed("Topology"),), SELECTION, lost=WAITS),
+    Case("select_server", (renamed("select_server"),), SELECTION, lost=WAITS),
+    Case("select_server", (renamed("selector", "topology"),), SELECTION, lost=WAITS),
     Case(
         "description",
         (renamed("description"),),
         "Topology.description: waits for a server have no spans",
-        WAITS,
+        lost=WAITS,
     ),
-    Case("_listeners", (renamed("_listeners"),), LISTENERS, WAITS),
+    Case("_listeners", (renamed("_listeners"),), LISTENERS, lost=WAITS),
     Case(
         "event_listeners",
         (
@@ -85,7 +95,8 @@ CASES = [
             ),
         ),
         LISTENERS,
-        WAITS,
+        also=(COMMENTERS,),
+        lost=WAITS_AND_COMMENTS,
     ),
     Case(
         "event_listeners",
@@ -94,27 +105,25 @@ CASES = [
             ("client_options", r"_event_listeners\.event_listeners\(", r"\g<0>None"),
         ),
         LISTENERS,
-        WAITS,
+        also=(COMMENTERS,),
+        lost=WAITS_AND_COMMENTS,
     ),
     Case(
         "_topology",
         (renamed("_topology"),),
         "client._topology: clusters are not told of",
-        {**IDS, OPEN: {"0"}},
-        {OPEN: {str(CLIENTS)}},
+        lost=IDS,
     ),
     Case(
         "_topology_id",
         (renamed("_topology_id"),),
         "Topology._topology_id: topologies are told of without their IDs",
-        IDS,
+        lost=IDS,
     ),
     Case(
         "_closed",
         (renamed("_closed"),),
         "Topology._closed: clients that were closed may still be counted",
-        {OPEN: {"0"}},
-        {OPEN: {str(CLIENTS)}},
     ),
     Case(
         "_servers",
@@ -125,21 +134,33 @@ CASES = [
         "_clients",
         (renamed("_clients"),),
         "MongoClient._clients: listeners that were passed do not find their client",
-        {"passed": {"mongodb.topology.discovery", "topology ID"}, OPEN: {"0"}},
-        {OPEN: {"1"}},
+        lost={"passed": {"mongodb.topology.discovery", "topology ID"}, OPEN: {"0"}},
+        told={OPEN: {"1"}},
     ),
-    Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, ALL_OF_EXISTING),
+    Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
+    Case(
+        "pool",
+        (
+            moved("pool"),
+            ("settings", r"import (?:common, )?monitor, pool", r"\g<0>_of_tomorrow as pool"),
+        ),
+        COMMENTS,
+        lost=NO_COMMENTS,
+        gone=("pool",),
+    ),
+    Case("listeners", (renamed("listeners"),), COMMENTERS, lost=NO_COMMENTS),
+    Case("_event_listeners", (renamed("_event_listeners"),), EXISTING, lost=ALL_OF_EXISTING),
     Case(
         "_EventListeners__",
         (("monitoring", r"__(\w+)_listeners\b", r"__\1_list"),),
         EXISTING,
-        ALL_OF_EXISTING,
+        lost=ALL_OF_EXISTING,
     ),
     Case(
         "_EventListeners__enabled_for_",
         (("monitoring", "__enabled_for_", "__has_"),),
         EXISTING,
-        ALL_OF_EXISTING,
+        lost=ALL_OF_EXISTING,
     ),
     Case(
         "_OperationCancelled",
@@ -149,8 +170,9 @@ CASES = [
     Case(
         "pymongo_",
         (("", r'"pymongo_(?=\w+_(?:thread|task)")', '"driver_'),),
-        "names that begin with pymongo_: its own threads and tasks are taken for callers",
+        OWN,
     ),
+    Case("periodic_executor", (renamed("periodic_executor"),), OWN, gone=("periodic_executor",)),
     Case(
         "encryption",
         (moved("encryption"),),
@@ -179,7 +201,11 @@ class Heard(logging.Handler):
 said, told, clients = [], {}, []
 logging.getLogger("otel_mongo_apm").addHandler(Heard(logging.WARNING))
 telemetry = InMemoryTelemetry()
-settings = {**telemetry.providers, "wait_span_threshold": 0}
+def note_comment(span, event):
+    span.set_attribute("comment", "comment" in event.command)
+
+settings = {**telemetry.providers, "wait_span_threshold": 0, "comment_propagation": "trace"}
+settings["request_hook"] = note_comment
 
 def note(kind, client):
     spans = telemetry.spans
@@ -187,18 +213,21 @@ def note(kind, client):
     told[kind] = sorted(
         {span.name for span in spans}
         | {"topology ID" for event in events if "mongodb.client.topology.id" in event.attributes}
+        | {"comment" for span in spans if span.attributes.get("comment")}
     )
     clients.append(client)  # So that it can be counted in the end.
     telemetry.forget()
 
 def use(kind, client):
     with client:
-        client.shop.users.find_one()
+        with telemetry.tracer.start_as_current_span("request"):
+            client.shop.users.find_one()
     note(kind, client)
 
 async def use_async(kind):
     async with pymongo.AsyncMongoClient(uri) as client:
-        await client.shop.users.find_one()
+        with telemetry.tracer.start_as_current_span("request"):
+            await client.shop.users.find_one()
     note(kind, client)
 
 existing = pymongo.MongoClient(uri)
@@ -212,7 +241,7 @@ use("sync", pymongo.MongoClient(uri, connect=False))
 if pymongo.version_tuple >= (4, 11):
     asyncio.run(use_async("async"))
 # When its next heartbeat comes, which may be in ten seconds, its cluster is told of, too.
-told["existing"] = sorted({"find users", "select server"} & {*told["existing"]})
+told["existing"] = sorted({"find users", "select server", "comment"} & {*told["existing"]})
 points = telemetry.points("mongodb.client.instances")
 told["clients that are not closed"] = [str(sum(point.data.value for point in points))]
 print(json.dumps({"told": told, "said": said, "made": tomorrow.made}))
@@ -234,11 +263,11 @@ def today(mongodb_uri):
 def test_today(today):
     """With PyMongo as it is nothing is lost."""
     everything = {"find users", "select server", "check out connection"}
-    everything |= {"mongodb.topology.discovery", "topology ID"}
+    everything |= {"mongodb.topology.discovery", "topology ID", "request", "comment"}
 
     told = {kind: set(names) for kind, names in today["told"].items()}
     assert len(told) == CLIENTS + 1
-    assert told.pop("existing") == {"find users", "select server"}
+    assert told.pop("existing") == {"find users", "select server", "comment"}
     assert told.pop(OPEN) == {"0"}
     assert told == dict.fromkeys(told, everything)
     assert [line for line in today["said"] if "lacks" in line] == []
@@ -251,10 +280,13 @@ def test_tomorrow(mongodb_uri, today, case):
 
     assert all(tomorrow["made"].values())
     assert len(tomorrow["made"]) == len(case.changes)
-    (warning,) = set(tomorrow["said"]) - set(today["said"])
-    assert tomorrow["said"].count(warning) == 1
-    assert warning.startswith(f"PyMongo {pymongo.version} lacks ")
-    assert warning.endswith(f"{case.warning}.")
+    warnings = set(tomorrow["said"]) - set(today["said"])
+    assert all(tomorrow["said"].count(warning) == 1 for warning in warnings)
+    assert all(warning.startswith(f"PyMongo {pymongo.version} lacks ") for warning in warnings)
+    for expected in (case.warning, *case.also):
+        (warning,) = (each for each in warnings if each.endswith(f"{expected}."))
+        warnings.remove(warning)
+    assert warnings == set()
     assert {kind: set(names) for kind, names in tomorrow["told"].items()} == {
         kind: set(names) - case.lost.get(kind, set()) | case.told.get(kind, set())
         for kind, names in today["told"].items()
@@ -265,6 +297,8 @@ def test_tomorrow(mongodb_uri, today, case):
 # and where PyMongo has its public classes.
 PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
 PUBLIC |= {"core", "AgnosticClientSession"}
+# Python's.
+PUBLIC |= {"cr_frame"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.

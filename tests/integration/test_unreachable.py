@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from versions import needs_async
 
-from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm import MongoInstrumentor, instrument_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -366,9 +366,10 @@ async def test_events_as_logs(live, records, standalone, caplog):
         "server.heartbeat.failed": {"WARN"},
         "connection.pool.cleared": {"WARN"},
     }
-    levels = {"WARN": "WARNING", "INFO": "INFO"}
-    assert [(levels[each.severity_text], each.body) for each in records.all] == lines(caplog)
-    lost = f"No writable server available in {standalone.host}"
+    bodies = [each.body for each in records.all]
+    assert {text for _, text in lines(caplog)} <= set(bodies)
+    lost = f"Topology {standalone.host}: Single, no usable server"
+    assert ("WARNING", lost) in lines(caplog)
     (record,) = (each for each in records.all if each.body == lost)
     assert record.event_name == "mongodb.client.topology.description_changed"
     assert dict(record.attributes) == {
@@ -385,7 +386,8 @@ def test_the_last_event(instrumented, standalone, caplog):
     with pymongo.MongoClient(standalone.uri) as client:
         client.admin.command("ping")
 
-    eventually(lambda: ("INFO", "Topology closed") in lines(caplog), "the last event")
+    last = ("INFO", f"Topology {standalone.host}: closed")
+    eventually(lambda: last in lines(caplog), "the last event")
 
 
 @needs_async
@@ -396,7 +398,8 @@ async def test_the_last_event_of_an_asyncio_client(instrumented, standalone, cap
         await client.admin.command("ping")
         await asyncio.sleep(0.1)  # So that no heartbeat is under way.
 
-    assert ("INFO", "Topology closed") in lines(caplog)
+    last = ("INFO", f"Topology {standalone.host}: closed")
+    eventually(lambda: last in lines(caplog), "the last event")
 
 
 def test_a_client_that_is_closed(instrumented, standalone, telemetry):
@@ -445,25 +448,45 @@ def test_a_client_that_has_found_nothing(instrumented, nowhere, telemetry):
 
     assert telemetry.span.name == DISCOVERY
     assert telemetry.span.status.status_code is StatusCode.ERROR
-    assert telemetry.span.status.description == "The client was closed"
+    assert telemetry.span.status.description == "No usable server until the client was closed"
     assert "server.heartbeat.failed" in event_names(telemetry.span)
 
 
 def test_the_wrong_replica_set(instrumented, standalone, telemetry, caplog):
     """A server that PyMongo drops, as it is of no such replica set, does not close the client."""
-    caplog.set_level("INFO", "otel_mongo_apm.cluster")
+    caplog.set_level("DEBUG", "otel_mongo_apm.cluster")
     client = pymongo.MongoClient(
         standalone.host, replicaSet="another", serverSelectionTimeoutMS=TIMEOUT
     )
     with client, pytest.raises(ServerSelectionTimeoutError):
         client.shop.users.find_one()
 
+    eventually(lambda: telemetry.named(DISCOVERY), "the discovery")
     (discovery,) = telemetry.named(DISCOVERY)
     assert discovery.end_time - discovery.start_time >= TIMEOUT * MILLISECOND
     assert [record.message for record in caplog.records] == [
-        "Topology opened",
-        f"Server {standalone.host} is known",
-        "Topology of another was unknown and is replica_set_no_primary",
-        f"Server {standalone.host} is no longer known",
-        "Topology closed",
+        "Topology another: opened",
+        f"Server {standalone.host} of another: added",
+        "Topology another: Unknown -> ReplicaSetNoPrimary, no usable server",
+        f"Server {standalone.host} of another: removed",
+        "Topology another: closed",
     ]
+
+
+@pytest.mark.parametrize("is_existing", [False, True])
+def test_uninstrumented_too_early(nowhere, telemetry, is_existing):
+    """A discovery that goes on when `uninstrument()` is called ends there, and that is told."""
+    if is_existing:
+        client = pymongo.MongoClient(nowhere, connect=False)
+        instrument_client(client, **telemetry.providers)
+    else:
+        MongoInstrumentor().instrument(**telemetry.providers)
+        client = pymongo.MongoClient(nowhere, serverSelectionTimeoutMS=TIMEOUT)
+    with client, pymongo.timeout(TIMEOUT / 1000):
+        with pytest.raises(ServerSelectionTimeoutError):
+            client.admin.command("ping")
+        MongoInstrumentor().uninstrument()
+
+    (discovery,) = telemetry.named(DISCOVERY)
+    assert discovery.status.description == "No usable server until it was uninstrumented"
+    assert "server.heartbeat.failed" in event_names(discovery)

@@ -104,12 +104,14 @@ def test_spans():
 
 def test_events():
     """The contract's table has every event, and its attributes are described."""
-    text = section(TELEMETRY, "## Cluster events")
+    text = section(TELEMETRY, "## Cluster events") + section(TELEMETRY, "## Explained queries")
     events = tables(text, "event", "attributes")
     described = {name for row in tables(text, "attribute", "type") for name in NAME.findall(row[0])}
 
-    assert {plain(row[0]) for row in events} == own_names()["Events"]
+    recorded = tables(section(TELEMETRY, "### Exceptions"), "event", "attributes")
+    assert {plain(row[0]) for row in [*events, *recorded]} == own_names()["Events"]
     elsewhere = {"server.address", "server.port", semconv.POOL_NAME}
+    elsewhere |= {row for row in described if row.startswith("db.")}
     assert {name for row in events for name in NAME.findall(row[1])} == described | elsewhere
 
 

@@ -114,8 +114,8 @@ OPERATION_POINTS = [
     "Span.set_attributes",
     "get_current",
 ]
-# What an operation's spans have to do with.
-CONCERNED = ("Command", "Span", "Tracer", "is_instrumentation", "set_span")
+# What an operation's spans have to do with; they have no links whose context might not be valid.
+CONCERNED = ("Command", "Span.", "Tracer", "is_instrumentation", "set_span")
 BY_CONVENTION = [
     *(("semconv", point) for point in POINTS),
     *(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bson
 import pymongo
+from local_mongodb import eventually
 from scripted_server import ScriptedServer, found
 
 
 def test_a_cleared_pool(instrumented, caplog):
     """That a pool was cleared is told when a server is selected next."""
+    caplog.set_level("DEBUG", "otel_mongo_apm.cluster")
     with ScriptedServer() as server:
         server.hello["serviceId"] = bson.ObjectId()
         server.on("find", found({"_id": 1}))
@@ -16,7 +18,5 @@ def test_a_cleared_pool(instrumented, caplog):
             client.shop.users.find_one()
             server.drop("find")
             client.shop.users.find_one()
-
-            assert [record.message for record in caplog.records] == [
-                f"Connection pool {server.address} cleared"
-            ]
+            cleared = f"Connection pool {server.address} cleared"
+            eventually(lambda: cleared in caplog.messages, "the line")

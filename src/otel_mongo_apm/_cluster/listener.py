@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.monitoring import ServerHeartbeatListener
 
-from otel_mongo_apm._driver.background import check_background
-from otel_mongo_apm._driver.failures import exception_failure
+from otel_mongo_apm._driver.background import is_background, warn_of_unknown_background
 from otel_mongo_apm._driver.heartbeats import is_cancelled_check
-from otel_mongo_apm._otel.addresses import server_attributes, written
+from otel_mongo_apm._driver.reasons import Reason, reason
+from otel_mongo_apm._otel.addresses import server_attributes
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.semconv import CLIENT_SERVER_HEARTBEAT_FAILED, HEARTBEAT_AWAITED
 from otel_mongo_apm._otel.shield import shielded_listener
 
+from .lines import server_line
 from .timeline import ClusterEvent
 
 if TYPE_CHECKING:
@@ -36,12 +37,16 @@ if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._settings.telemetry import Telemetry
 
+    from .descriptions import Topology
     from .state import Cluster
 
 
 @shielded_listener
 class HeartbeatTelemetry(ServerHeartbeatListener):
     """Measures one client's heartbeats and takes each as an occasion to look at the cluster.
+
+    PyMongo's monitors call it, so it tells nothing by itself: a log handler that is slow would
+    make an outage longer, and one that waits for MongoDB would make it last.
 
     Args:
         client: The client.
@@ -61,26 +66,32 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
     def started(self, event: ServerHeartbeatStartedEvent) -> None:  # noqa: ARG002
         """Look: a check of a server begins when the last one's result is known."""
         if self.telemetry.is_on:
-            check_background()
+            if not self.cluster.is_open and not is_background():
+                self.cluster.untold.append(warn_of_unknown_background)
             self.cluster.open()
-            self.cluster.tell()
+            self.cluster.have_told()
 
     def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
         """Measure a check."""
         if self.telemetry.is_on:
             self._measure(event, {HEARTBEAT_AWAITED: event.awaited})
+            # The driver is about to say what this server is; the next check may be far away.
+            if not self.cluster.is_known(event.connection_id):
+                self.cluster.have_told()
 
     def failed(self, event: ServerHeartbeatFailedEvent) -> None:
-        """Measure a check, and tell of it."""
+        """Measure a check, and note its failure."""
         if not self.telemetry.is_on:
             return
-        if is_cancelled_check(event.reply) or not self.cluster.is_open:
-            self.cluster.tell()  # Nothing has failed; a client is being closed, or was.
-            return
-        error_type = exception_failure(event.reply).error_type
-        self._measure(event, {HEARTBEAT_AWAITED: event.awaited, ERROR_TYPE: error_type})
-        self.cluster.note(_heartbeat_failed(event, error_type))
-        self.cluster.tell()
+        # Else nothing has failed; a client is being closed, or was.
+        if not is_cancelled_check(event.reply) and self.cluster.is_open:
+            self._note_failure(event)
+        self.cluster.have_told()
+
+    def _note_failure(self, event: ServerHeartbeatFailedEvent) -> None:
+        why = reason(event.reply)
+        self._measure(event, {HEARTBEAT_AWAITED: event.awaited, ERROR_TYPE: why.error_type})
+        self.cluster.note(_heartbeat_failed(event, why, self.cluster.topology))
 
     def _measure(
         self,
@@ -94,17 +105,19 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
             self._instruments.heartbeat_duration.record(seconds, attributes, NOBODYS_CONTEXT)
 
 
-def _heartbeat_failed(event: ServerHeartbeatFailedEvent, error_type: str) -> ClusterEvent:
+def _heartbeat_failed(
+    event: ServerHeartbeatFailedEvent, why: Reason, topology: Topology
+) -> ClusterEvent:
     address = event.connection_id
     return ClusterEvent(
         CLIENT_SERVER_HEARTBEAT_FAILED,
         time.time_ns(),
         {
             **server_attributes(address),
-            ERROR_TYPE: error_type,
+            ERROR_TYPE: why.error_type,
             HEARTBEAT_AWAITED: event.awaited,
         },
-        f"Heartbeat to {written(address)} failed: {error_type}",
+        server_line(address, topology, f"heartbeat failed, {why.words}"),
         address,
         is_warning=True,
     )

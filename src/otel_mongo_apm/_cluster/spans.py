@@ -30,6 +30,11 @@ SECOND = 1_000_000_000
 MAX_PART = 60 * SECOND
 # Trouble this shortly before, in nanoseconds, is why it happened.
 PRELUDE = SECOND // 10
+# What an outage and a discovery that has failed say of themselves.
+DESCRIPTIONS = {
+    TOPOLOGY_DISCOVERY: "No usable server",
+    TOPOLOGY_OUTAGE: "No writable server",
+}
 MAX_EARLY_EVENTS = 100
 MAX_LATE_EVENTS = 28
 
@@ -69,7 +74,8 @@ class _Story:
     def by_its_clock(self, time: int) -> int:
         """A time of now by the clock that it began by, if that was set meanwhile."""
         difference = _lead() - self.lead
-        return time - difference if abs(difference) > SECOND else time
+        time = time - difference if abs(difference) > SECOND else time
+        return max(time, self.part_began)
 
 
 class ClusterSpans:
@@ -82,6 +88,11 @@ class ClusterSpans:
         self._telemetry = telemetry
         self._timeline = timeline
         self._story: _Story | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a discovery or an outage is in progress."""
+        return self._story is not None
 
     def opened(self, time: int) -> None:
         """Begin the discovery."""
@@ -101,19 +112,24 @@ class ClusterSpans:
         if self._story and self._is_over(self._story, new):
             self._end(self._story, new, self._story.by_its_clock(time))
 
-    def closed(self, topology: Topology, time: int) -> None:
-        """End what is unfinished."""
-        if self._story:
-            end = self._story.by_its_clock(time)
-            self._end_part(self._story, topology, end, "The client was closed")
-        self._story = None
+    def ended(self, topology: Topology, time: int, why: str) -> None:
+        """End what is unfinished.
+
+        Args:
+            topology: What is known of it in the end.
+            time: When.
+            why: What has happened to the client.
+        """
+        story, self._story = self._story, None
+        if story:
+            self._end_part(story, topology, story.by_its_clock(time), f" until {why}")
 
     def review(self, topology: Topology, time: int) -> None:
         """End a part that has become too long, and begin another."""
         story = self._story
         if story is None or (end := story.by_its_clock(time)) - story.part_began < MAX_PART:
             return
-        links = self._end_part(story, topology, end, "Unfinished")
+        links = self._end_part(story, topology, end, " so far")
         self._story = _Story(
             story.name, story.began, end, story.primary, links=links, lead=story.lead
         )
@@ -129,15 +145,16 @@ class ClusterSpans:
         return new.is_writable or is_usable
 
     def _end(self, story: _Story, new: Topology, time: int) -> None:
-        self._end_part(story, new, time)
         self._story = None
         if (instruments := self._telemetry.topology_instruments) and story.name == TOPOLOGY_OUTAGE:
             seconds = (time - story.began) / SECOND
             instruments.outage_duration.record(seconds, new.replica_set_attributes, NOBODYS_CONTEXT)
+        self._end_part(story, new, time, "" if story.name == TOPOLOGY_OUTAGE else None)
 
     def _end_part(
-        self, story: _Story, topology: Topology, time: int, error: str | None = None
+        self, story: _Story, topology: Topology, time: int, until: str | None
     ) -> list[Link]:
+        """Make the span of a part; an error, with its description up to an end, if there is one."""
         if not self._telemetry.events_in_spans:
             return []
         span = self._telemetry.tracer.start_span(
@@ -151,8 +168,8 @@ class ClusterSpans:
         try:
             for event in (*story.early, *story.late):
                 event.add_to(span)
-            if error:
-                span.set_status(StatusCode.ERROR, error)
+            if until is not None:
+                span.set_status(StatusCode.ERROR, DESCRIPTIONS[story.name] + until)
         finally:
             span.end(time)
         return [Link(span.get_span_context())]

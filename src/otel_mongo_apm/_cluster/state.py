@@ -2,28 +2,34 @@
 
 Each of PyMongo's prompt events (heartbeats, cleared pools, server selection) is taken for an
 occasion to look at the client's live description. To look is quick and allowed anywhere, even
-under PyMongo's locks; what calls exporters and loggers waits until somebody without a lock comes
-along to tell it.
+under PyMongo's locks. What runs other people's code is told from elsewhere: by a thread of our own,
+at a collection of metrics, by whoever closes the client.
 """
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from otel_mongo_apm._driver.clients import is_closed, topology_description, topology_id
-from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
+from otel_mongo_apm._driver.clients import (
+    app_name,
+    is_closed,
+    topology_description,
+    topology_id,
+)
 from otel_mongo_apm._otel.semconv import (
     CLIENT_TOPOLOGY_CLOSED,
-    CLIENT_TOPOLOGY_DESCRIPTION_CHANGED,
     CLIENT_TOPOLOGY_OPENED,
-    CLIENT_TOPOLOGY_PRIMARY_CHANGED,
     TOPOLOGY_ID,
 )
 
-from .descriptions import Topology, changes, topology
+from .changes import changes
+from .descriptions import UNKNOWN, Topology, age_of_change, topology
+from .lines import topology_line
+from .teller import attend
 from .timeline import ClusterEvent
 
 if TYPE_CHECKING:
@@ -32,12 +38,13 @@ if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
 
     from otel_mongo_apm._driver.client_reference import ClientReference
-    from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address, Attributes
 
-    from .log import ClusterLog
-    from .spans import ClusterSpans
+    from .report import ClusterReport
     from .timeline import Timeline
+
+# So many changes wait at most. They do if a log handler, or whatever else is told, blocks for good.
+MAX_UNTOLD = 1000
 
 
 class Cluster:
@@ -46,24 +53,18 @@ class Cluster:
     Args:
         client: The client.
         timeline: Where its events go at once.
-        log: Where they are told when the time has come.
-        spans: Where they are told, too.
-        instruments: Where they are counted, if they are.
+        report: Where they are told when the time has come.
     """
 
     def __init__(
         self,
         client: ClientReference,
         timeline: Timeline,
-        log: ClusterLog,
-        spans: ClusterSpans,
-        instruments: Instruments | None,
+        report: ClusterReport,
     ) -> None:
         self._client = client
         self._timeline = timeline
-        self._log = log
-        self._spans = spans
-        self._instruments = instruments
+        self._report = report
         # Whether it is in the child of a fork, where nobody has used the client yet.
         self.is_inherited = False
         self._know_nothing()
@@ -78,17 +79,23 @@ class Cluster:
         self._telling = threading.Lock()
         self.description: TopologyDescription | None = None
         # What has happened that nobody was told of yet.
-        self.untold: deque[Callable[[], None]] = deque()
+        self.untold: deque[Callable[[], None]] = deque(maxlen=MAX_UNTOLD)
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
-        self._opened_at = 0.0
+        # PyMongo does not say so of a client whose SRV record was not looked up yet.
+        self._was_closed = False
+        self._app_name: str | None = None
+        # When it last changed, by the monotonic clock.
+        self._changed_at = 0.0
 
     @property
     def is_closed(self) -> bool:
         """Whether the client was closed, or is gone; its listeners may be collected only later."""
         client = self._client()
-        return self._client.is_gone if client is None else is_closed(client)
+        if client is None:
+            return self._client.is_gone
+        return self._was_closed or is_closed(client)
 
     def has_dropped(self, address: Address) -> bool:
         """Whether the client goes on without a server."""
@@ -100,14 +107,27 @@ class Cluster:
         if self.is_open:
             return
         with self._looking:
+            self._was_closed = False
             if not self.is_open and not self.is_closed:
                 self._open()
 
     def close(self) -> None:
         """Note that the client was closed, the first time."""
         with self._looking:
+            self._was_closed = True
             if self.is_open:
                 self._close()
+
+    def end(self, why: str) -> None:
+        """Note that the client is observed no longer, for another reason than that it was closed.
+
+        Args:
+            why: What has happened to it.
+        """
+        with self._looking:
+            if self.is_open:
+                self.is_open = False
+                self._end(why)
 
     def look(self) -> None:
         """Note what has changed."""
@@ -120,19 +140,31 @@ class Cluster:
             if description is None or description is self.description:
                 return
             self.description = description
-            self._compare(topology(description, self.topology.primary))
+            self._compare(self._topology(description))
+
+    def is_known(self, address: Address) -> bool:
+        """Whether the last look has shown what a server is."""
+        server = self.topology.servers.get(address)
+        return server is not None and server.type != UNKNOWN
 
     def note(self, event: ClusterEvent) -> None:
         """Note an event that is no change of a description."""
         self._timeline.add(event)
-        self.untold.append(lambda: self._tell_event(event))
+        self.untold.append(lambda: self._report.happened(event))
+
+    def have_told(self) -> None:
+        """Look, and let our own thread tell what there is to tell. For PyMongo's monitors, too."""
+        self.look()
+        if self.untold or self._report.is_unfinished:
+            attend(self)
 
     def tell(self) -> None:
-        """Look, and tell everything so far. Not to be called under PyMongo's locks."""
+        """Look, and tell everything so far. Never for PyMongo's monitors or under its locks."""
         self.look()
         while self._telling.acquire(blocking=False):
             try:
-                self._tell_all()
+                # Whoever tells it, it happened in nobody's context.
+                contextvars.Context().run(self._tell_all)
             finally:
                 self._telling.release()
             if not self.untold:  # Else somebody has added to it and found us busy.
@@ -142,30 +174,40 @@ class Cluster:
         self.is_open = True
         self.is_inherited = False
         self.description, self.topology = None, Topology()
-        now, self._opened_at = time.time_ns(), time.monotonic()
-        self.untold.append(lambda: self._spans.opened(now))
-        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_OPENED, "Topology opened", now))
+        now, self._changed_at = time.time_ns(), time.monotonic()
+        client, description = self._client(), self._live_description()
+        self._app_name = None if client is None else app_name(client)
+        shown = self._topology(description) if description else self.topology
+        self.untold.append(lambda: self._report.opened(now))
+        self._note_opened_or_closed(CLIENT_TOPOLOGY_OPENED, topology_line(shown, "opened"), now)
 
     def _close(self) -> None:
         self.is_open = False
+        line = topology_line(self.topology, "closed")
+        self._note_opened_or_closed(CLIENT_TOPOLOGY_CLOSED, line, time.time_ns())
+        self._end("the client was closed")
+
+    def _end(self, why: str) -> None:
         now, last = time.time_ns(), self.topology
-        self.note(self._opened_or_closed(CLIENT_TOPOLOGY_CLOSED, "Topology closed", now))
-        self.untold.append(lambda: self._spans.closed(last, now))
+        self.untold.append(lambda: self._report.ended(last, now, why))
 
     def _tell_all(self) -> None:
         while self.untold:
             self.untold.popleft()()
-        self._spans.review(self.topology, time.time_ns())
+        self._report.review(self.topology)
+
+    def _topology(self, description: TopologyDescription) -> Topology:
+        return topology(description, self.topology.primary, self._app_name)
 
     def _live_description(self) -> TopologyDescription | None:
         client = self._client()
         return None if client is None else topology_description(client)
 
-    def _opened_or_closed(self, name: str, line: str, now: int) -> ClusterEvent:
+    def _note_opened_or_closed(self, name: str, line: str, now: int) -> None:
         client = self._client()
         identifier = None if client is None else topology_id(client)
         attributes: Attributes = {} if identifier is None else {TOPOLOGY_ID: str(identifier)}
-        return ClusterEvent(name, now, attributes, line)
+        self.note(ClusterEvent(name, now, attributes, line))
 
     def _compare(self, new: Topology) -> None:
         old, self.topology = self.topology, new
@@ -183,36 +225,13 @@ class Cluster:
         for event in events:
             self._timeline.add(event)
         if events:
-            self.untold.append(lambda: self._tell_change(old, new, events, now))
+            self.untold.append(lambda: self._report.changed(old, new, events, now))
 
     def _time_of_change(self, old: Topology, new: Topology) -> int:
-        """When the driver learned of it; it may be some time ago if heartbeats are rare."""
-        # Not of the clock, which may have been set since.
-        now, ages = time.monotonic(), [0.0]
+        now, age = time.monotonic(), 0.0
         if self.description:
-            descriptions = self.description.server_descriptions()
-            changed = (a for a, server in new.servers.items() if server != old.servers.get(a))
-            updates = [descriptions[address].last_update_time for address in changed]
-            ages = [now - update for update in updates if update]
-        age = min(min(ages, default=0.0), now - self._opened_at)
-        return time.time_ns() - round(age * 1_000_000_000)
-
-    def _tell_change(
-        self, old: Topology, new: Topology, events: list[ClusterEvent], now: int
-    ) -> None:
-        self._spans.changed(old, new, events, now)
-        for event in events:
-            self._log.tell(event)
-            self._count(event, new)
-
-    def _tell_event(self, event: ClusterEvent) -> None:
-        self._spans.happened(event)
-        self._log.tell(event)
-
-    def _count(self, event: ClusterEvent, new: Topology) -> None:
-        if self._instruments is None:
-            return
-        if event.name == CLIENT_TOPOLOGY_DESCRIPTION_CHANGED:
-            self._instruments.description_changes.add(1, {}, NOBODYS_CONTEXT)
-        elif event.name == CLIENT_TOPOLOGY_PRIMARY_CHANGED:
-            self._instruments.primary_changes.add(1, new.replica_set_attributes, NOBODYS_CONTEXT)
+            age = age_of_change(old, new, self.description)
+        # A description may be older than one that the driver applied before it.
+        self._changed_at = max(now - age, self._changed_at)
+        # Not of the clock, which may have been set since.
+        return time.time_ns() - round((now - self._changed_at) * 1_000_000_000)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from otel_mongo_apm._otel.semconv import CLUSTER_EVENT
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
@@ -37,7 +39,7 @@ class ClusterEvent:
 
     def add_to(self, span: Span) -> None:
         """Tell it in a span, at its own time."""
-        span.add_event(self.name, self.attributes, self.time)
+        span.add_event(self.name, {CLUSTER_EVENT: self.line, **self.attributes}, self.time)
 
 
 class Timeline:

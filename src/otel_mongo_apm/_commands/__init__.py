@@ -1,4 +1,4 @@
 """Commands: one span and its measurements for each, and the text of the query.
 
-`_pools` and the packages above it may import it.
+`_explain` and the packages above it may import it.
 """

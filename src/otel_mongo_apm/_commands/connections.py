@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING
 
+from otel_mongo_apm._driver.documents import AUTHENTICATION_COMMANDS
+
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Address
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     NamedByServer = tuple[Address, int | None]
 
 MAX_CONNECTIONS = 10_000
-
-# Commands to a connection that nobody has checked out yet.
-_BEFORE_CHECK_OUT = frozenset({"authenticate", "saslContinue", "saslStart"})
 
 
 class Connections:
@@ -84,7 +83,7 @@ class Connections:
         self, connection: Connection, named: NamedByServer, command_name: str
     ) -> Connection | None:
         """Take a connection that was checked out for the one that a server calls so."""
-        if connection[0] != named[0] or command_name in _BEFORE_CHECK_OUT:
+        if connection[0] != named[0] or command_name in AUTHENTICATION_COMMANDS:
             return None
         self._unname(connection)  # Another may have had its ID, which nobody has seen closed.
         if named[1] is not None:

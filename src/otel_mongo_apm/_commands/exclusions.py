@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 from otel_mongo_apm._driver.background import is_background
-from otel_mongo_apm._driver.clients import is_traced_natively
 from otel_mongo_apm._driver.documents import (
     DRIVER_COMMANDS,
     EXPLAIN,
@@ -17,6 +16,7 @@ from otel_mongo_apm._driver.documents import (
     is_speculative_authentication,
     known_name,
 )
+from otel_mongo_apm._driver.native_tracing import is_traced_natively
 from otel_mongo_apm._otel.semconv import MONGODB
 
 if TYPE_CHECKING:
@@ -38,12 +38,10 @@ def gate(
     collection: str | None,
 ) -> Gate | None:
     """What to ask before such a command gets a span; nothing to ask for most of them."""
-    if (
-        command_name in SENSITIVE_COMMANDS
-        or is_excluded(settings, command_name, database, collection)
-        or is_traced_natively(client())
-    ):
-        return _never
+    if is_excluded(settings, command_name, database, collection) or is_traced_natively(client()):
+        return never
+    if command_name in SENSITIVE_COMMANDS:
+        return _secret
     # By MongoDB's own convention what the driver does by itself is an operation like others.
     is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
     needs_parent = is_by_itself or settings.require_parent
@@ -64,7 +62,12 @@ def is_excluded(
     )
 
 
-def _never(_: CommandStartedEvent) -> bool:
+def never(_: CommandStartedEvent) -> bool:
+    """Whether an excluded command has a span."""
+    return False
+
+
+def _secret(_: CommandStartedEvent) -> bool:
     return False
 
 

@@ -47,12 +47,14 @@ class Special:
         cursor: The cursor that it goes on with.
         opens_tail: Whether the cursor that it opens is one that stays open at its end.
         put_off: What to start the span with once the reply has come, if that is to be awaited.
+        started: How it started, if it is to be explained should it turn out to be slow.
     """
 
     retry: Retry | None = None
     cursor: OpenCursor | None = None
     opens_tail: bool = False
     put_off: CommandStartedEvent | None = None
+    started: CommandStartedEvent | None = None
 
 
 # Without an `__init__`, which would take longer than setting its fields: see `in_flight_command`.
@@ -99,7 +101,7 @@ class InFlightCommand:
         """End the span; keep neither it nor a document for longer than it must be."""
         span, self.span = self.span, INVALID_SPAN
         if self.special:
-            self.special.put_off = None
+            self.special.put_off = self.special.started = None
         span.end()
 
 

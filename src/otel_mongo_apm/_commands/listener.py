@@ -113,7 +113,8 @@ class CommandTelemetry(CommandListener):
         if name == "getMore":
             special = command.special = command.special or Special()
             special.cursor = cursor = self._cursors.of(document)
-            if waits_for_documents(name, document) or (cursor and cursor.is_tail):
+            is_tail = waits_for_documents(name, document) or (cursor and cursor.is_tail)
+            if is_tail and self.spans.leaves_out_idle:
                 special.put_off = event
         elif name == "killCursors":
             self._cursors.close(document.get("cursors", ()))

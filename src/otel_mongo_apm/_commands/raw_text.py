@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from json import JSONEncoder
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,19 @@ from bson import json_util
 from bson.binary import UuidRepresentation
 from bson.code import Code
 from bson.dbref import DBRef
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
+from bson.regex import Regex
 
-from .query_text import LEFT_OUT_OF_ALL, SCALARS, Text, cut, quoted
+from otel_mongo_apm._driver.raw_documents import RawDocument, RawScalar, raw_document
+from otel_mongo_apm._otel.encoding import encodable
+
+from .json_text import CONTAINERS, HIDDEN, LEFT_OUT_OF_ALL, LISTS, SCALARS, cut, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-_RAW_DEPTH = 100  # MongoDB lets no document be deeper.
+_DEPTH = 100  # MongoDB lets no document be deeper.
 
 _json = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -35,21 +42,54 @@ def raw(command: Mapping[str, Any], max_length: int) -> str:
     '{"find":"users","filter...'
     """
     shown = {key: value for key, value in command.items() if key not in LEFT_OUT_OF_ALL}
-    return cut(_RAW.value(shown, max_length, _RAW_DEPTH), max_length)
+    return cut(_value(shown, max_length, _DEPTH), max_length)
 
 
-class _RawText(Text):
-    def scalar(self, value: Any, room: int, depth: int) -> str:
-        if isinstance(value, DBRef):
-            return self.value(value.as_doc(), room, depth)
-        if isinstance(value, Code):
-            return self.value(_code(value), room, depth)
-        if isinstance(value, str):
-            return quoted(value, room)
-        return _extended_json(value, room)
+def _value(value: Any, room: int, depth: int) -> str:
+    """Write a value; a text longer than the room that is left is unfinished."""
+    if not isinstance(value, CONTAINERS):
+        return _scalar(value, room, depth)
+    if not depth:
+        return HIDDEN
+    if isinstance(value, RawBSONDocument):
+        value = raw_document(value)
+    try:
+        if isinstance(value, LISTS):
+            return _array(value, room, depth - 1)
+        items = value.items(room) if isinstance(value, RawDocument) else value.items()
+        return _document(items, room, depth - 1)
+    except InvalidBSON:  # Bytes that are no document are found out only now.
+        return HIDDEN
 
 
-_RAW = _RawText()
+def _document(items: Iterable[tuple[Any, Any]], room: int, depth: int) -> str:
+    text = "{"
+    for key, value in items:
+        text += f"{quoted(key, room)}:{_value(value, room - len(text), depth)},"
+        if len(text) > room:
+            break
+    return text.rstrip(",") + "}"
+
+
+def _array(items: Iterable[Any], room: int, depth: int) -> str:
+    text = "["
+    for item in items:
+        text += f"{_value(item, room - len(text), depth)},"
+        if len(text) > room:
+            break
+    return text.rstrip(",") + "]"
+
+
+def _scalar(value: Any, room: int, depth: int) -> str:
+    if isinstance(value, RawScalar):
+        value = value.decoded(room)
+    if isinstance(value, DBRef):
+        return _value(value.as_doc(), room, depth)
+    if isinstance(value, Code):
+        return _value(_code(value), room, depth)
+    if isinstance(value, str):
+        return quoted(value, room)
+    return _extended_json(value, room)
 
 
 def _code(code: Code) -> dict[str, Any]:
@@ -58,10 +98,13 @@ def _code(code: Code) -> dict[str, Any]:
 
 
 def _extended_json(value: Any, room: int) -> str:
+    # What comes behind the part that is left is still there, so the text is still too long.
     if isinstance(value, bytes) and len(value) > room:
-        value = value[: max(room, 0)]  # The subtype comes after it, so it is not missed.
+        value = value[: max(room, 0)]
+    if isinstance(value, Regex | re.Pattern) and len(value.pattern) > room:
+        value = Regex(value.pattern[: max(room, 0)])
     if isinstance(value, SCALARS):
         # Some cannot be written: a pattern of bytes that are not UTF-8, an impossible date.
         with suppress(TypeError, ValueError, OverflowError):
-            return _json(json_util.default(value, _json_options))
+            return encodable(_json(json_util.default(value, _json_options)))
     return quoted(f"<{type(value).__name__}>", room)

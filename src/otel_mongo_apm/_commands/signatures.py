@@ -10,19 +10,19 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_NAMESPACE,
     DB_OPERATION_NAME,
     DB_QUERY_SUMMARY,
+    DB_SYSTEM_NAME,
 )
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_TRANSPORT
 from opentelemetry.semconv.attributes.server_attributes import SERVER_PORT
 
 from otel_mongo_apm._driver.documents import (
     BATCH_FIELDS,
-    COLLECTION_FIELDS,
     collection_in,
     plain,
     summary,
 )
 from otel_mongo_apm._metrics.names import refused_in_metrics
-from otel_mongo_apm._otel.addresses import ServerAttributes
+from otel_mongo_apm._otel.addresses import server_attributes
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 from .exclusions import gate
@@ -52,7 +52,6 @@ class CommandSignature:
         metric_attributes: What measurements carry. Shared; do not mutate.
         gate: Decides whether such a command has a span; all have one if there is none.
         batch_field: The field that holds a batch of writes.
-        names_collection: Whether the command's own value is the name of a collection.
     """
 
     address: Address
@@ -62,7 +61,6 @@ class CommandSignature:
     metric_attributes: Attributes
     gate: Gate | None
     batch_field: str | None
-    names_collection: bool
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
@@ -72,7 +70,6 @@ class CommandSignatures(dict["Key", CommandSignature]):
         super().__init__()
         self._settings = settings
         self._client = client
-        self._servers = ServerAttributes()
 
     def __missing__(self, key: Key) -> CommandSignature:
         if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
@@ -86,7 +83,8 @@ class CommandSignatures(dict["Key", CommandSignature]):
         command_name, database = plain(command_name), plain(database)
         collection = collection_in(database, named)
         attributes: Attributes = {
-            **self._servers[address],
+            DB_SYSTEM_NAME: MONGODB,
+            **server_attributes(address),
             DB_NAMESPACE: database,
             DB_OPERATION_NAME: command_name,
         }
@@ -102,7 +100,6 @@ class CommandSignatures(dict["Key", CommandSignature]):
             metric_attributes=self._metric_attributes(attributes),
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
-            names_collection=COLLECTION_FIELDS.get(command_name) == command_name,
         )
 
     def _metric_attributes(self, attributes: Attributes) -> Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.semconv.attributes.db_attributes import (
     DB_OPERATION_BATCH_SIZE,
@@ -15,6 +15,7 @@ from otel_mongo_apm._driver.documents import batch_size
 from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
 from otel_mongo_apm._otel.shield import shielded
 
+from .comments import without_trace
 from .query_text import sanitizer
 from .raw_text import raw
 
@@ -22,21 +23,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._settings.settings import Settings
     from otel_mongo_apm._settings.telemetry import Telemetry
 
     from .in_flight import InFlightCommand, Retry, Special
 
-    QueryText = Callable[[Mapping[str, Any], bool], str]
+    QueryText = Callable[[Mapping[str, Any]], str]
 
 SECOND = 1_000_000_000
 
 # To look up a member of an Enum costs as much as two calls.
 _CLIENT, _ERROR = SpanKind.CLIENT, StatusCode.ERROR
+
+
+class SlowCommands(Protocol):
+    """Whoever has slow commands explained."""
+
+    def started(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
+        """Learn that a command with a span was sent."""
+
+    def ended(self, command: InFlightCommand, seconds: float) -> None:
+        """Learn how long it took."""
 
 
 class CommandSpans:
@@ -45,20 +58,33 @@ class CommandSpans:
     Args:
         telemetry: What all clients share.
         timeline: The client's cluster events.
+        slow: Who has slow commands explained, if somebody does.
     """
 
-    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
+    # Whether a getMore that waits for documents and brings none has no span.
+    leaves_out_idle = True
+    # Whether spans tell which command led to theirs: a failed attempt, one that opened a cursor.
+    tells_causes = True
+
+    def __init__(
+        self, telemetry: Telemetry, timeline: Timeline, slow: SlowCommands | None = None
+    ) -> None:
         settings = telemetry.settings
         self.telemetry = telemetry
         self.timeline = timeline
+        self._slow = slow
         self._error_messages = settings.error_messages
         self._query_text = _query_text(settings)
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
         # What most commands can go without, so that it is asked only once.
-        self.describe_each_start = bool(self._query_text or self._request_hook)
-        self.tell_each_success = bool(self._response_hook)
+        self.describe_each_start = bool(self._query_text or self._request_hook or slow)
+        self.tell_each_success = bool(self._response_hook or slow)
+
+    def parent(self) -> Context | None:
+        """The context that a command which is about to be sent belongs to; None if the current."""
+        return None
 
     def start(
         self,
@@ -82,7 +108,7 @@ class CommandSpans:
             return
         attributes = attributes or signature.attributes
         links: tuple[Link, ...] = ()
-        if special:
+        if special and self.tells_causes:
             attributes, links = _with_retry(attributes, special.retry), tuple(_links(special))
         command.span = span = self.telemetry.tracer.start_span(
             signature.span_name, context, _CLIENT, attributes, links, start_time
@@ -101,6 +127,8 @@ class CommandSpans:
         """Describe how a command ended that the server calls a success."""
         if command.is_recording:
             self.describe_end(command)
+            if self._slow:
+                self._slow.ended(command, event.duration_micros / 1_000_000)
             if self._response_hook:
                 self._response_hook(command.span, event)
 
@@ -108,6 +136,8 @@ class CommandSpans:
         """Describe how a command ended that failed."""
         if command.is_recording:
             self.describe_end(command)
+            if self._slow:
+                self._slow.ended(command, event.duration_micros / 1_000_000)
             if self._failed_hook:
                 self._failed_hook(command.span, event)
 
@@ -117,13 +147,16 @@ class CommandSpans:
         if command.rows is not None:
             span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
         if failure:
-            # One by one: to set both at once costs the SDK a third more.
-            for name, value in failure.attributes.items():
-                span.set_attribute(name, value)
-            description = failure.message if self._error_messages else failure.name
-            span.set_status(_ERROR, description)
+            self._describe_failure(span, failure)
         if self.timeline.latest != command.latest_event:
             self._tell_events(command)
+
+    def _describe_failure(self, span: Span, failure: Failure) -> None:
+        # One by one: to set both at once costs the SDK a third more.
+        for name, value in failure.attributes.items():
+            span.set_attribute(name, value)
+        description = failure.message if self._error_messages else failure.name
+        span.set_status(_ERROR, description)
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         """Set what costs too much to be set on a span that nobody sees."""
@@ -133,8 +166,12 @@ class CommandSpans:
             if size is not None and size != 1:
                 span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
         if self._query_text:
-            text = self._query_text(event.command, signature.names_collection)
-            span.set_attribute(DB_QUERY_TEXT, text)
+            document: Mapping[str, Any] = event.command
+            if self.telemetry.propagates_comments:
+                document = without_trace(document)
+            span.set_attribute(DB_QUERY_TEXT, self._query_text(document))
+        if self._slow:
+            self._slow.started(command, event)
         if self._request_hook:
             self._request_hook(span, event)
 
@@ -160,7 +197,7 @@ def _query_text(settings: Settings) -> QueryText | None:
     """What makes ``db.query.text`` of a command; nothing if it is off."""
     length = settings.query_text_max_length
     if settings.query_text == "raw":
-        return lambda command, _: raw(command, length)
+        return lambda command: raw(command, length)
     if settings.query_text == "sanitized":
         return sanitizer(length, mask_keys=settings.query_text_keys == "masked")
     return None

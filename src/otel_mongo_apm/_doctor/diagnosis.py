@@ -35,6 +35,7 @@ class Diagnosis:
     Args:
         automatic: What `opentelemetry-instrument` does with this package.
         instrumented: The clients that are instrumented.
+        native_tracing: Whether PyMongo makes spans by itself; none without PyMongo.
         hooks: What of PyMongo is wrapped, and what it lacks; none without PyMongo.
         exports: What `opentelemetry-instrument` has the SDK export.
         conflict: What comes of opentelemetry-instrumentation-pymongo, if it is there.
@@ -49,6 +50,7 @@ class Diagnosis:
     automatic: str = field(default_factory=automatic)
     instrumented: Sequence[str] = ()
     settings: Sequence[Setting] = ()
+    native_tracing: str | None = None
     hooks: Hooks | None = None
     exports: Sequence[Export] = ()
     conflict: str | None = None
@@ -102,6 +104,7 @@ def _use_driver(
     with Outcome() as outcome:
         hooks = import_module(".hooks", __package__)
         found.instrumented = hooks.instrumented_clients()
+        found.native_tracing = hooks.native_tracing()
         if uri is not None:
             found.trial = import_module(".trial", __package__).trial(uri, timeout, settings)
         found.hooks = hooks.hooks(settings, warnings)

@@ -12,6 +12,11 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from otel_mongo_apm._driver import private_names
 from otel_mongo_apm._driver.classes import client_classes
+from otel_mongo_apm._driver.native_tracing import (
+    VARIABLE,
+    has_native_tracing,
+    is_enabled_by_variable,
+)
 from otel_mongo_apm._driver.wrapping import replaced_methods
 from otel_mongo_apm._setup.existing import instrument_client
 from otel_mongo_apm._setup.instrumentor import MongoInstrumentor
@@ -37,6 +42,15 @@ def instrumented_clients() -> list[str]:
         *clients,
         *(["Motor's clients, by the MongoClient inside"] if find_spec("motor") else []),
     ]
+
+
+def native_tracing() -> str:
+    """Whether this PyMongo makes spans by itself."""
+    if not has_native_tracing():
+        return "this PyMongo has none"
+    if is_enabled_by_variable():
+        return f"on, as {VARIABLE} says: it makes the spans of commands, otel-mongo-apm all else"
+    return "off, but for clients with the option `tracing`"
 
 
 def hooks(settings: Mapping[str, Any], warnings: Warnings) -> Hooks:

@@ -13,7 +13,8 @@ WITHHELD = "(its message is not shown, as it quotes what is secret in the URI)"
 
 _SCHEMES = ("mongodb://", "mongodb+srv://")
 _SECRET_OPTION = re.compile("pas|pw|secret|token|phrase|properties|credential", re.IGNORECASE)
-_URI = re.compile(r"(mongodb(?:\+srv)?:/*)\S*@")
+_WORD = re.compile(r"\S+")
+_SCHEME = re.compile(r"mongodb(?:\+srv)?:/*")
 # A shorter part of a password tells little, and would be found anywhere.
 _PART = re.compile(r"\w{4,}")
 
@@ -60,7 +61,16 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("not mongodb://ada:secret@db.example/ but")
     'not mongodb://***@db.example/ but'
     """
-    return _URI.sub(r"\1***@", text)
+    return _WORD.sub(_word_without_credentials, text)
+
+
+def _word_without_credentials(found: re.Match[str]) -> str:
+    # One expression for all of it would try each of many schemes to the end of the word.
+    word = found[0]
+    scheme, end = _SCHEME.search(word), word.rfind("@")
+    return (
+        word if scheme is None or end < scheme.end() else f"{word[: scheme.end()]}***{word[end:]}"
+    )
 
 
 def _split(uri: str) -> tuple[str, str, str]:

@@ -27,6 +27,8 @@ def _lines(found: Diagnosis, *, is_verbose: bool) -> Iterator[str]:
     yield from _section(
         "Instrumented", [*found.instrumented, f"opentelemetry-instrument {found.automatic}"]
     )
+    if found.native_tracing:
+        yield from _section("PyMongo's own tracing", [found.native_tracing])
     yield from _section("Settings", _table(map(_setting, found.settings)))
     if found.exports:
         yield from _section(

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from typing import TYPE_CHECKING, Any
 
 from .callers import current_task
 from .private_names import warn_of_loss
 
-# PyMongo's own threads and tasks: monitors, events, and the cursors to kill.
+if TYPE_CHECKING:
+    import asyncio
+    from types import FrameType
+
+# How PyMongo names its own threads and tasks: monitors, events, and the cursors to kill.
 _BACKGROUND_PREFIX = "pymongo_"
+# The module that runs them. An application may use such names, too.
+_EXECUTORS = "pymongo.periodic_executor"
 
 
 def is_background() -> bool:
     """Whether this is a thread or a task of PyMongo's own."""
-    if threading.current_thread().name.startswith(_BACKGROUND_PREFIX):
-        return True
     task = current_task()
-    return task is not None and task.get_name().startswith(_BACKGROUND_PREFIX)
+    if task is None:
+        name = threading.current_thread().name
+    elif _is_executors(task):
+        return True
+    else:  # Somebody may have wrapped its coroutine.
+        name = task.get_name()
+    # A comparison of names is cheap, a walk up the stack is not.
+    return name.startswith(_BACKGROUND_PREFIX) and _is_below_an_executor()
 
 
-def check_background() -> None:
-    """Warn if this, a thread or a task of PyMongo's own, is not known for one by its name."""
-    if not is_background():
-        warn_of_loss(
-            f"names that begin with {_BACKGROUND_PREFIX}",
-            "its own threads and tasks are taken for callers",
-        )
+def _is_executors(task: asyncio.Task[object]) -> bool:
+    # Not by its name: Python 3.12 and 3.13 name an eager task only after its first step.
+    coroutine: Any = task.get_coro()
+    frame = getattr(coroutine, "cr_frame", None)
+    return frame is not None and frame.f_globals.get("__name__") == _EXECUTORS
+
+
+def _is_below_an_executor() -> bool:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
+    while frame:
+        if frame.f_globals.get("__name__") == _EXECUTORS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def warn_of_unknown_background() -> None:
+    """Warn that PyMongo's own threads and tasks cannot be told from others."""
+    warn_of_loss(
+        f"names that begin with {_BACKGROUND_PREFIX} in {_EXECUTORS}",
+        "its own threads and tasks are taken for callers",
+    )

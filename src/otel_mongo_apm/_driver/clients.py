@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pymongo
@@ -46,12 +45,9 @@ def _maker() -> str | None:
     return None
 
 
-def is_traced_natively(client: Any) -> bool:
-    """Whether a client makes spans by itself, as those of a PyMongo to come can."""
-    if client is None or topology_of(client) is None:
-        return False
-    tracing = getattr(client.options, "tracing", None)
-    return isinstance(tracing, Mapping) and bool(tracing.get("enabled"))
+def encrypts(client: Any) -> bool:
+    """Whether a client encrypts fields of the documents that it sends."""
+    return client.options.auto_encryption_opts is not None
 
 
 def has_servers(client: Any) -> bool:

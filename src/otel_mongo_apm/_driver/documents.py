@@ -87,6 +87,8 @@ SENSITIVE_COMMANDS = frozenset(
         "updateUser",
     }
 )
+# Those of them that the driver sends on a connection before anybody has checked it out.
+AUTHENTICATION_COMMANDS = frozenset({"authenticate", "saslContinue", "saslStart"})
 HELLO_COMMANDS = frozenset({"hello", "isMaster"})
 EXPLAIN = "explain"
 

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.semconv.attributes.db_attributes import DB_RESPONSE_STATUS_CODE
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from pymongo.errors import NotPrimaryError, OperationFailure
+from pymongo.errors import (
+    AutoReconnect,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+)
 
-from otel_mongo_apm._otel.exceptions import exception_message, exception_type, message_text
+from otel_mongo_apm._otel.exceptions import (
+    class_name,
+    exception_message,
+    exception_type,
+    message_text,
+)
 from otel_mongo_apm._otel.semconv import OTHER_ERROR
 
 if TYPE_CHECKING:
@@ -89,6 +100,34 @@ def exception_failure(error: BaseException) -> Failure:
     if isinstance(error, OperationFailure | NotPrimaryError):
         details |= {"code": getattr(error, "code", None), **dict(error.details or {})}
     return command_failure(details, error)
+
+
+def raised_type(error: BaseException) -> str:
+    """The class of what PyMongo raises to the application for an exception that it is handling.
+
+    It wraps what a socket raises: since 4.18 before a listener is told, and until then afterwards.
+
+    >>> raised_type(ConnectionResetError())
+    'pymongo.errors.AutoReconnect'
+    >>> raised_type(TimeoutError())
+    'pymongo.errors.NetworkTimeout'
+    """
+    if not isinstance(error, OSError) or isinstance(error, PyMongoError):
+        return class_name(type(error))
+    return class_name(NetworkTimeout if isinstance(error, TimeoutError) else AutoReconnect)
+
+
+def as_raised(failure: Failure, error: BaseException) -> Failure:
+    """A failure by the exception that the application gets, rather than by its cause.
+
+    Args:
+        failure: Why something failed.
+        error: The exception that was in hand then.
+    """
+    if failure.error_type != exception_type(error):  # The server's code, or somebody else's.
+        return failure
+    name = raised_type(error)
+    return failure._replace(error_type=name, name=name.rpartition(".")[2])
 
 
 def write_failure(reply: Mapping[str, Any]) -> Failure | None:

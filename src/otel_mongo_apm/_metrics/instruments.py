@@ -19,6 +19,7 @@ from otel_mongo_apm._otel.semconv import (
     DB_CLIENT_RESPONSE_RETURNED_ROWS,
     MONGODB_CLIENT_CHECKOUT_FAILURES,
     MONGODB_CLIENT_CONNECTION_CLOSES,
+    MONGODB_CLIENT_EXPLAIN_DROPS,
     MONGODB_CLIENT_HEARTBEAT_DURATION,
     MONGODB_CLIENT_INSTANCES,
     MONGODB_CLIENT_POOL_CLEARS,
@@ -85,6 +86,12 @@ class Instruments:
             "{row}",
             "How many documents a reply brings.",
             ROWS_BUCKETS,
+        )
+
+        self.explain_drops = self._counter(
+            MONGODB_CLIENT_EXPLAIN_DROPS,
+            "{command}",
+            "How many slow commands were not explained, as too many waited for it.",
         )
 
     def _make_pool_instruments(self) -> None:

@@ -54,8 +54,7 @@ class _Running:
     ) -> None:
         """Begin an operation, if this call is one: not a part of another, nor nobody's business."""
         client = found.client(owner)
-        telemetry = traced(client)
-        if telemetry is None or is_part_of_operation(telemetry.timeline, _caller_of(frame)):
+        if is_part_of_operation(client, _caller_of(frame)) or not (telemetry := traced(client)):
             return
         end_lost()
         call = found.call(owner, args, kwargs)
@@ -69,7 +68,7 @@ class _Running:
         # Kept before it is in progress: an interrupt may come between any two steps.
         self.operation = Operation(call, telemetry.telemetry, telemetry.timeline, parent)
         # What gives a connection returns long before the operation, which its caller goes on with.
-        enter(self.operation, _caller_of(frame) if found.gives_connection else frame)
+        enter(self.operation, client, _caller_of(frame) if found.gives_connection else frame)
 
     def end(self, error: BaseException | None = None) -> None:
         """End it, in whatever context: an abandoned coroutine is closed in somebody else's."""
@@ -135,6 +134,8 @@ def _parent(call: ApiCall) -> Context:
 
 
 def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
+    gives_connection = found.gives_connection
+
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
         @functools.wraps(original)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -144,7 +145,7 @@ def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
             try:
                 running.begin(found, self, args, kwargs, calling_frame())
                 result = original(self, *args, **kwargs)
-                if found.gives_connection and running.operation:
+                if gives_connection and running.operation:
                     return _Connection(result, running)
                 running.end()
             except BaseException as error:
@@ -158,6 +159,8 @@ def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
 
 
 def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
+    gives_connection = found.gives_connection
+
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
         @functools.wraps(original)
         async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +170,7 @@ def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
             try:
                 running.begin(found, self, args, kwargs, calling_frame())
                 result = await original(self, *args, **kwargs)
-                if found.gives_connection and running.operation:
+                if gives_connection and running.operation:
                     return _Connection(result, running)
                 running.end()
             except BaseException as error:

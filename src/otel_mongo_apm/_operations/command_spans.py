@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson.binary import UUID_SUBTYPE, Binary
 
+from otel_mongo_apm._commands.exclusions import never
 from otel_mongo_apm._commands.spans import CommandSpans
 from otel_mongo_apm._driver.background import is_background
-from otel_mongo_apm._driver.failures import exception_in_hand
+from otel_mongo_apm._driver.documents import AUTHENTICATION_COMMANDS
+from otel_mongo_apm._driver.failures import as_raised, exception_in_hand
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
-from otel_mongo_apm._otel.exceptions import exception_attributes
 from otel_mongo_apm._otel.semconv import (
     DB_MONGODB_CURSOR_ID,
     DB_MONGODB_DRIVER_CONNECTION_ID,
@@ -20,14 +21,18 @@ from otel_mongo_apm._otel.semconv import (
     DB_MONGODB_TXN_NUMBER,
 )
 
-from .in_progress import operation_in_progress
+from .exceptions import record_exception
+from .in_progress import context_in_progress, operation_in_progress
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
     from pymongo.monitoring import CommandStartedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._commands.in_flight import InFlightCommand
+    from otel_mongo_apm._commands.spans import SlowCommands
+    from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._otel.addresses import Attributes
     from otel_mongo_apm._settings.telemetry import Telemetry
 
@@ -35,8 +40,13 @@ if TYPE_CHECKING:
 class MongodbCommandSpans(CommandSpans):
     """Starts and describes the spans of one client's commands, each in its operation's."""
 
-    def __init__(self, telemetry: Telemetry, timeline: Timeline) -> None:
-        super().__init__(telemetry, timeline)
+    # The specification wants a span for every command, and no attributes but those of databases.
+    leaves_out_idle = tells_causes = False
+
+    def __init__(
+        self, telemetry: Telemetry, timeline: Timeline, slow: SlowCommands | None = None
+    ) -> None:
+        super().__init__(telemetry, timeline, slow)
         self.describe_each_start = self.tell_each_success = True
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
@@ -46,13 +56,6 @@ class MongodbCommandSpans(CommandSpans):
         if isinstance(cursor, Mapping) and (cursor_id := cursor.get("id")):
             self._tell_cursor(command, cursor_id)
         super().succeed(command, event)
-
-    def describe_end(self, command: InFlightCommand) -> None:
-        """Set what is known of a command once it has ended; on a span that is recording."""
-        super().describe_end(command)
-        if command.failure and (error := exception_in_hand()):
-            message = None if self._error_messages else command.failure.name
-            command.span.set_attributes(exception_attributes(error, message))
 
     def start(
         self,
@@ -68,6 +71,13 @@ class MongodbCommandSpans(CommandSpans):
             context = self._context(command, event)
             attributes = self._attributes(command, event)
             super().start(command, event, context, start_time, attributes)
+        elif gate is not never and event.command_name not in AUTHENTICATION_COMMANDS:
+            # The command is not to be seen, but that a call was made is.
+            self._context(command, event)
+
+    def parent(self) -> Context | None:
+        """The context of the operation in progress; None, the current one, if there is none."""
+        return context_in_progress(self.timeline)
 
     def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
         operation = operation_in_progress(self.timeline)
@@ -83,6 +93,15 @@ class MongodbCommandSpans(CommandSpans):
         if event.server_connection_id is not None:
             attributes[DB_MONGODB_SERVER_CONNECTION_ID] = event.server_connection_id
         return attributes
+
+    def _describe_failure(self, span: Span, failure: Failure) -> None:
+        error = exception_in_hand()
+        if error is None:  # The server called it a success.
+            super()._describe_failure(span, failure)
+            return
+        failure = as_raised(failure, error)
+        super()._describe_failure(span, failure)
+        record_exception(span, error, failure, with_message=self._error_messages)
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         document = event.command

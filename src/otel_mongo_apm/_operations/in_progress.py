@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_mongo_apm._driver.call_stack import is_part_of_call
 from otel_mongo_apm._driver.callers import caller_number
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 _in_progress: dict[int, Operation] = {}
 
 
-def enter(operation: Operation, frame: FrameType) -> None:
+def enter(operation: Operation, client: Any, frame: FrameType) -> None:
     """Make an operation the one in progress.
 
     Args:
         operation: The operation.
-        frame: The frame of a function that runs for as long as the operation is in progress.
+        client: The client that makes it, which lives for as long as it is in progress.
+        frame: The frame of a function that runs for as long.
     """
-    operation.frame, operation.caller = id(frame), caller_number()
+    operation.caller, operation.client, operation.frame = caller_number(), id(client), id(frame)
     outer = _in_progress.get(operation.caller)
     # Code of the application's that PyMongo calls, such as an event listener, makes calls, too.
     operation.outer = outer if outer and not outer.is_over else None
@@ -58,15 +59,17 @@ def operation_in_progress(timeline: Timeline) -> Operation | None:
     return operation
 
 
-def is_part_of_operation(timeline: Timeline, frame: FrameType) -> bool:
+def is_part_of_operation(client: Any, frame: FrameType) -> bool:
     """Whether a call is a part of the operation that is in progress, not the application's own.
 
     Args:
-        timeline: The events of the client that is called.
+        client: The client that is called.
         frame: The frame that calls it.
     """
-    operation = operation_in_progress(timeline)
-    return operation is not None and is_part_of_call(frame, operation.frame)
+    operation = _in_progress.get(caller_number()) if _in_progress else None
+    if operation is None or operation.is_over or operation.client != id(client):
+        return False
+    return is_part_of_call(frame, operation.frame)
 
 
 def context_in_progress(timeline: Timeline) -> Context | None:

@@ -13,12 +13,12 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_OPERATION_NAME,
     DB_SYSTEM_NAME,
 )
-from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from otel_mongo_apm._driver.documents import plain, summary
-from otel_mongo_apm._driver.failures import exception_failure
-from otel_mongo_apm._otel.exceptions import exception_attributes
 from otel_mongo_apm._otel.semconv import DB_MONGODB_CURSOR_ID, DB_OPERATION_SUMMARY, MONGODB
+
+from .exceptions import describe_exception
 
 if TYPE_CHECKING:
     from otel_mongo_apm._cluster.timeline import Timeline
@@ -32,7 +32,7 @@ class Operation:
     """A call of the API that is being made.
 
     Its span starts when there is something to tell inside of it, as of the time when the call
-    began: that of a getMore for which nothing comes, or of a command that is excluded, never.
+    began: that of a call all of whose commands are excluded never does.
 
     Args:
         call: The call.
@@ -44,6 +44,7 @@ class Operation:
         latest_event: The number of the cluster event before it.
         is_over: Whether it has ended.
         caller: The number of the thread or task that makes the call.
+        client: The `id` of the client that makes it.
         frame: The `id` of a frame that runs for as long as the call does.
         outer: The operation of the same thread or task that this one interrupts.
     """
@@ -57,6 +58,7 @@ class Operation:
     latest_event: int = 0
     is_over: bool = False
     caller: int = 0
+    client: int = 0
     frame: int = 0
     outer: Operation | None = None
 
@@ -127,10 +129,3 @@ class Operation:
         if self.telemetry.events_in_spans and self.timeline.latest != self.latest_event:
             for event in self.timeline.between(self.began, end):
                 event.add_to(span)
-
-
-def describe_exception(span: Span, error: BaseException, *, with_message: bool) -> None:
-    """Tell in a span that something failed, and of what."""
-    failure = exception_failure(error)
-    span.set_attributes(exception_attributes(error, None if with_message else failure.name))
-    span.set_status(StatusCode.ERROR, failure.message if with_message else failure.name)

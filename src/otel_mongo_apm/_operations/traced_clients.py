@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.context import get_current
 
 from otel_mongo_apm._commands.listener import CommandTelemetry
-from otel_mongo_apm._driver.clients import is_traced_natively
+from otel_mongo_apm._driver.native_tracing import is_traced_natively
+from otel_mongo_apm._otel.suppression import is_suppressed
 
 from .command_spans import MongodbCommandSpans
 
@@ -19,9 +20,10 @@ def traced(client: Any) -> MongodbCommandSpans | None:
     """What makes the spans of a client's commands, if its calls have spans at this moment."""
     listener = _listener(client)
     spans = listener.spans if listener else None
-    if not isinstance(spans, MongodbCommandSpans) or not is_instrumentation_enabled():
+    if not isinstance(spans, MongodbCommandSpans):
         return None
-    return None if is_traced_natively(client) else spans
+    context = get_current()
+    return None if context and is_suppressed(context) else spans
 
 
 def _listener(client: Any) -> CommandTelemetry | None:
@@ -32,5 +34,6 @@ def _listener(client: Any) -> CommandTelemetry | None:
         listeners = (
             each for each in client.options.event_listeners if isinstance(each, CommandTelemetry)
         )
-        listener = attributes[_LISTENER] = next(listeners, None)
+        listener = None if is_traced_natively(client) else next(listeners, None)
+        attributes[_LISTENER] = listener
     return listener

@@ -199,13 +199,13 @@ def _whole(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[...
     def with_transaction(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not is_in_force() or self.in_transaction:
             return original(self, *args, **kwargs)
-        _begin(self, is_whole=True)
         try:
+            _begin(self, is_whole=True)
             result = original(self, *args, **kwargs)
+            _end(self, is_whole=True)
         except BaseException as error:
             _end(self, error, is_whole=True)
             raise
-        _end(self, is_whole=True)
         return result
 
     return with_transaction
@@ -217,13 +217,13 @@ def _whole_async(original: Callable[..., Any], is_in_force: IsInForce) -> Callab
         if not is_in_force() or self.in_transaction:
             return await original(self, *args, **kwargs)
         session = driver_session(self)
-        _begin(session, is_whole=True)
         try:
+            _begin(session, is_whole=True)
             result = await original(self, *args, **kwargs)
+            _end(session, is_whole=True)
         except BaseException as error:
             _end(session, error, is_whole=True)
             raise
-        _end(session, is_whole=True)
         return result
 
     return with_transaction

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry.semconv.attributes.db_attributes import DB_SYSTEM_NAME
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 
-from .semconv import MONGODB, REPLICA_SET_NAME
+from .semconv import REPLICA_SET_NAME
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -24,14 +23,6 @@ def server_attributes(address: Address) -> Attributes:
     """
     host, port = address
     return {SERVER_ADDRESS: host} if port is None else {SERVER_ADDRESS: host, SERVER_PORT: port}
-
-
-class ServerAttributes(dict["Address", "Attributes"]):
-    """What is known of each server; built once, then shared. Do not mutate."""
-
-    def __missing__(self, address: Address) -> Attributes:
-        attributes = self[address] = {DB_SYSTEM_NAME: MONGODB, **server_attributes(address)}
-        return attributes
 
 
 def replica_set_attributes(name: str | None) -> Attributes:

@@ -27,6 +27,7 @@ _EXCEPTIONS = 8
 _MESSAGE = 4_096
 
 # As Python's own stack traces have it.
+_BEGINNING = "Traceback (most recent call last):\n"
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
@@ -40,11 +41,15 @@ def exception_type(error: BaseException) -> str:
     >>> exception_type(TimeoutError())
     'TimeoutError'
     """
-    return _class_name(error.__cause__ or error)
+    return class_name(type(error.__cause__ or error))
 
 
-def _class_name(error: BaseException) -> str:
-    cls = type(error)
+def class_name(cls: type[BaseException]) -> str:
+    """The qualified name of an exception's class; built-in ones have no module.
+
+    >>> class_name(TimeoutError)
+    'TimeoutError'
+    """
     name = cls.__qualname__
     return encodable(name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}")
 
@@ -76,7 +81,7 @@ def exception_attributes(error: BaseException, message: str | None) -> Attribute
     {'exception.type': 'ValueError', 'exception.message': 'ValueError', 'exception.stacktrace': ...}
     """
     return {
-        EXCEPTION_TYPE: _class_name(error),
+        EXCEPTION_TYPE: class_name(type(error)),
         EXCEPTION_MESSAGE: exception_message(error) if message is None else message,
         EXCEPTION_STACKTRACE: stacktrace(error, with_messages=message is None),
     }
@@ -103,9 +108,10 @@ def stacktrace(
     parts: list[str] = []
     for led_to, then in _chain(error, without):
         message = exception_message(led_to) if with_messages else ""
-        last = f"{_class_name(led_to)}{': ' if message else ''}{message}\n"
-        parts.append(f"{''.join(_frames(led_to.__traceback__))}{last}{then}")
-    return "".join(reversed(parts))
+        last = f"{class_name(type(led_to))}{': ' if message else ''}{message}\n"
+        parts.append(f"{_frames(led_to.__traceback__)}{last}{then}")
+    # A file's name has surrogates where it is not UTF-8.
+    return encodable("".join(reversed(parts)))
 
 
 def _chain(
@@ -123,26 +129,25 @@ def _chain(
             found, then = None if found.__suppress_context__ else found.__context__, _CONTEXT
 
 
-def _frames(traceback: TracebackType | None) -> Iterator[str]:
-    if traceback is None:
-        return
-    yield "Traceback (most recent call last):\n"
+def _frames(traceback: TracebackType | None) -> str:
     links = []
     while traceback is not None:
         links.append(traceback)
         traceback = traceback.tb_next
+    if not links:
+        return ""
     left_out = len(links) - _OUTER_FRAMES - _INNER_FRAMES
     if left_out <= 0:
-        yield from map(_frame, links)
-        return
-    yield from map(_frame, links[:_OUTER_FRAMES])
-    yield f"  [{left_out} more frames]\n"
-    yield from map(_frame, links[-_INNER_FRAMES:])
+        return f"{_BEGINNING}{_lines(links)}"
+    outer, inner = _lines(links[:_OUTER_FRAMES]), _lines(links[-_INNER_FRAMES:])
+    return f"{_BEGINNING}{outer}  [{left_out} more frames]\n{inner}"
 
 
-def _frame(traceback: TracebackType) -> str:
-    code = traceback.tb_frame.f_code
-    # A file's name has surrogates where it is not UTF-8.
-    return encodable(
-        f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+def _lines(links: list[TracebackType]) -> str:
+    return "".join(
+        [
+            f'  File "{code.co_filename}", line {link.tb_lineno}, in {code.co_name}\n'
+            for link in links
+            for code in (link.tb_frame.f_code,)
+        ]
     )

@@ -51,8 +51,16 @@ TOPOLOGY_TYPE: Final = "mongodb.client.topology.type"
 TOPOLOGY_PREVIOUS_TYPE: Final = "mongodb.client.topology.previous_type"
 TOPOLOGY_WRITABLE: Final = "mongodb.client.topology.writable"
 TOPOLOGY_READABLE: Final = "mongodb.client.topology.readable"
+PLAN_FROM_CACHE: Final = "mongodb.query.plan.from_cache"
+PLAN_HAS_SORT_STAGE: Final = "mongodb.query.plan.has_sort_stage"
+PLAN_REJECTED: Final = "mongodb.query.plan.rejected"
+PLAN_STAGES: Final = "mongodb.query.plan.stages"
+PLAN_SUMMARY: Final = "mongodb.query.plan.summary"
 PRIMARY_ADDRESS: Final = "mongodb.client.primary.address"
 PRIMARY_PREVIOUS_ADDRESS: Final = "mongodb.client.primary.previous_address"
+# Jaeger sorts the attributes of an event by name and shows as many as fit in a line. By this name
+# what happened comes first.
+CLUSTER_EVENT: Final = "cluster.event"
 
 # Spans.
 SELECT_SERVER: Final = "select server"
@@ -62,6 +70,7 @@ TOPOLOGY_OUTAGE: Final = "mongodb.topology.outage"
 TRANSACTION: Final = "transaction"
 
 # Events.
+EXCEPTION: Final = "exception"
 CLIENT_TOPOLOGY_OPENED: Final = "mongodb.client.topology.opened"
 CLIENT_TOPOLOGY_CLOSED: Final = "mongodb.client.topology.closed"
 CLIENT_TOPOLOGY_DESCRIPTION_CHANGED: Final = "mongodb.client.topology.description_changed"
@@ -70,6 +79,7 @@ CLIENT_SERVER_OPENED: Final = "mongodb.client.server.opened"
 CLIENT_SERVER_CLOSED: Final = "mongodb.client.server.closed"
 CLIENT_SERVER_DESCRIPTION_CHANGED: Final = "mongodb.client.server.description_changed"
 CLIENT_SERVER_HEARTBEAT_FAILED: Final = "mongodb.client.server.heartbeat.failed"
+CLIENT_QUERY_EXPLAINED: Final = "mongodb.client.query.explained"
 CLIENT_POOL_CLEARED: Final = "mongodb.client.connection.pool.cleared"
 
 # Metrics.
@@ -82,6 +92,7 @@ DB_CLIENT_CONNECTION_TIMEOUTS: Final = "db.client.connection.timeouts"
 DB_CLIENT_CONNECTION_CREATE_TIME: Final = "db.client.connection.create_time"
 DB_CLIENT_CONNECTION_WAIT_TIME: Final = "db.client.connection.wait_time"
 DB_CLIENT_CONNECTION_USE_TIME: Final = "db.client.connection.use_time"
+MONGODB_CLIENT_EXPLAIN_DROPS: Final = "mongodb.client.query.explain.drops"
 MONGODB_CLIENT_POOL_CLEARS: Final = "mongodb.client.connection.pool.clears"
 MONGODB_CLIENT_CONNECTION_CLOSES: Final = "mongodb.client.connection.closes"
 MONGODB_CLIENT_CHECKOUT_FAILURES: Final = "mongodb.client.connection.checkout.failures"

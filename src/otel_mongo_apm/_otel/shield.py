@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .exceptions import stacktrace
+from .signals import is_of_a_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,9 @@ def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any],
     def call(listener: Any, event: Any) -> None:
         try:
             method(listener, event)
-        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+        except Exception as error:  # To be logged where it is in hand no longer.
+            if is_of_a_signal(error):
+                raise
             failure = error
         else:
             return
@@ -81,7 +84,9 @@ def _shielded(
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  # To be logged where it is in hand no longer.
+        except Exception as error:  # To be logged where it is in hand no longer.
+            if is_of_a_signal(error):
+                raise
             failure = error
         try:
             if is_heard():

@@ -142,7 +142,7 @@ class PoolTelemetry(ConnectionPoolListener):
     def pool_closed(self, event: PoolClosedEvent) -> None:
         """Observe a pool no longer; a client that closes the pools of all it knows is closed."""
         self._pools.close(event.address)
-        if self.cluster.has_dropped(event.address):
+        if not self.telemetry.sees_cluster or self.cluster.has_dropped(event.address):
             return
         if all(pool.is_closed for pool in list(self._pools.values())):
             self.cluster.close()

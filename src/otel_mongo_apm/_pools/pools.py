@@ -36,6 +36,13 @@ class Pools(dict["Address", Pool]):
         self.clear()
         forget_names()
 
+    def has_room(self, address: Address) -> bool:
+        """Whether a server's pool has a connection free that nobody waits for; if it is known."""
+        pool = self.get(address)
+        if pool is None:
+            return True
+        return not pool.pending and (not pool.max_size or len(pool.used) < pool.max_size)
+
     def create(self, address: Address) -> Pool:
         """Begin a pool anew."""
         self.close(address)

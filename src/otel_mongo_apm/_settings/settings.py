@@ -71,6 +71,10 @@ class Settings:
             uninstrument it, or leave all spans to it.
         pool_use_time: Whether the use of each connection is measured, too.
         topology_metrics: Whether servers, topology and heartbeats are measured.
+        explain_slower_than: How long a command must take, in seconds, for its query to be explained
+            afterwards; None, the default, to explain none.
+        comment_propagation: Whether the comment of each command carries the trace context, so that
+            the server's slow query log, profiler and ``currentOp`` lead to the trace.
     """
 
     tracer_provider: TracerProvider | None = _setting(provider_of("get_tracer"), None)
@@ -104,6 +108,8 @@ class Settings:
         choice("warn", "replace", "defer"), "warn"
     )
     topology_metrics: bool = _setting(FLAG, default=True)
+    explain_slower_than: float | None = _setting(SECONDS, None)
+    comment_propagation: Literal["off", "trace"] = _setting(choice("off", "trace"), "off")
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -34,7 +34,8 @@ class Telemetry:
         self.events_in_spans = settings.events in {"span", "both"}
         self.sees_cluster = bool(self.topology_instruments) or settings.events != "none"
         self.traces_operations = settings.span_convention == MONGODB and settings.command_spans
-        self.has_met_conflict = False
+        self.propagates_comments = settings.comment_propagation == "trace"
+        self.has_met_conflict = self.has_met_native_tracing = False
         # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
         self.is_on = True
 

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
 from otel_mongo_apm._cluster.log import ClusterLog
+from otel_mongo_apm._cluster.report import ClusterReport
 from otel_mongo_apm._cluster.spans import ClusterSpans
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._cluster.timeline import Timeline
@@ -15,8 +16,10 @@ from otel_mongo_apm._commands.connections import Connections
 from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._commands.spans import CommandSpans
+from otel_mongo_apm._explain.slow_commands import SlowCommands
 from otel_mongo_apm._operations.command_spans import MongodbCommandSpans
 from otel_mongo_apm._operations.in_progress import context_in_progress
+from otel_mongo_apm._otel.shield import quietly_shielded
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
 from otel_mongo_apm._waits.spans import Waits
@@ -52,13 +55,12 @@ class ClientTelemetry:
         self.pools = Pools(client)
         by_operation = (context_in_progress,) if telemetry.traces_operations else ()
         self.waits = Waits(telemetry, timeline, *by_operation) if settings.command_spans else None
-        self.cluster = Cluster(
-            client,
-            timeline,
+        report = ClusterReport(
             ClusterLog(settings),
             ClusterSpans(telemetry, timeline),
             telemetry.topology_instruments,
         )
+        self.cluster = Cluster(client, timeline, report)
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
         _alive[id(self)] = self
@@ -84,9 +86,16 @@ class ClientTelemetry:
                 self.timeline,
                 self.in_flight,
                 self.connections,
-                spans(self.telemetry, self.timeline),
+                spans(self.telemetry, self.timeline, self._slow_commands()),
             )
         )
+
+    def _slow_commands(self) -> SlowCommands | None:
+        threshold = self.telemetry.settings.explain_slower_than
+        if threshold is None:
+            return None
+        has_room = self.pools.has_room
+        return SlowCommands(self.client, self.telemetry, threshold, has_room)
 
     def pool_listener(self, commands: CommandTelemetry | None = None) -> PoolTelemetry:
         """Make the one to connection pools.
@@ -141,6 +150,19 @@ def client_telemetry(listener: Any) -> ClientTelemetry:
     """All that is known of the client of one of our listeners."""
     owner: ClientTelemetry = listener.owner
     return owner
+
+
+def end_clusters(telemetry: Telemetry) -> None:
+    """End the discoveries and outages of the clients that share a telemetry, and tell them."""
+    for client in list(_alive.values()):
+        if client.telemetry is telemetry:
+            _end_cluster(client.cluster)
+
+
+@quietly_shielded
+def _end_cluster(cluster: Cluster) -> None:
+    cluster.end("it was uninstrumented")
+    cluster.tell()
 
 
 def _start_anew() -> None:

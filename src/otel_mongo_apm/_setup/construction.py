@@ -17,6 +17,7 @@ from otel_mongo_apm._otel.shield import quietly_shielded
 
 from .client import client_listeners, ours_among
 from .conflicts import resolve_conflict
+from .native_tracing import tell_native_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +94,7 @@ def _warn_of_sharing(reference: ClientReference) -> None:
 def _made(client: Any) -> None:
     check(client)
     hide_ours(client)
+    tell_native_tracing(client)
 
 
 def _wrap_all() -> Iterator[Undo]:

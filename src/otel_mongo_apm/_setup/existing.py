@@ -14,7 +14,8 @@ from otel_mongo_apm._settings.settings import Settings
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._waits.selection import observe_anew
 
-from .client import client_listeners, ours_among
+from .client import client_listeners, end_clusters, ours_among
+from .native_tracing import tell_native_tracing
 from .wrapped import keep_wrapped
 
 _logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def instrument_client(client: Any, **settings: Any) -> None:
     check(client)
     if change_listeners(client, ours, listeners):
         observe_anew(client)
+        tell_native_tracing(client)
         _telemetries.add(telemetry)
         if has_servers(client):
             _logger.warning(
@@ -61,5 +63,6 @@ def quiet_existing_clients() -> bool:
     telemetries = list(_telemetries)
     for telemetry in telemetries:
         telemetry.turn_off()
+        end_clusters(telemetry)
     _telemetries.clear()
     return bool(telemetries)

@@ -49,10 +49,10 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
 
         from .conflicts import resolve_conflict  # noqa: PLC0415
         from .construction import new_clients  # noqa: PLC0415
-        from .wrapped import wrap  # noqa: PLC0415
+        from .wrapped import wrap_for  # noqa: PLC0415
 
         self._telemetry = new_clients.telemetry = Telemetry(settings)
-        self._undo = wrap(traces_operations=self._telemetry.traces_operations)
+        self._undo = wrap_for(self._telemetry)
         resolve_conflict(self._telemetry)
 
     def resolve_conflict(self) -> None:
@@ -80,10 +80,12 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
             undo()
         self._undo = ()
         if self._telemetry:
+            from .client import end_clusters  # noqa: PLC0415
             from .construction import new_clients  # noqa: PLC0415
 
             new_clients.telemetry = None
             self._telemetry.turn_off()
+            end_clusters(self._telemetry)
 
 
 def resolve_conflict() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from otel_mongo_apm._commands.propagation import wrap_connections
 from otel_mongo_apm._operations.calls import wrap_calls
 from otel_mongo_apm._operations.transactions import wrap_transactions
 from otel_mongo_apm._waits.selection import wrap_server_selection
@@ -17,19 +18,29 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
 
-def wrap(*, traces_operations: bool) -> list[Undo]:
+def wrap(*, traces_operations: bool, propagates_comments: bool) -> list[Undo]:
     """Wrap what has no event; return what undoes it."""
     undos = [wrap_constructors(), wrap_server_selection(), wrap_close()]
     if traces_operations:
         undos += [wrap_transactions(), wrap_calls()]
+    if propagates_comments:
+        undos.append(wrap_connections())
     return undos
 
 
+def wrap_for(telemetry: Telemetry) -> list[Undo]:
+    """Wrap what the settings ask for; return what undoes it."""
+    return wrap(
+        traces_operations=telemetry.traces_operations,
+        propagates_comments=telemetry.propagates_comments,
+    )
+
+
 def keep_wrapped(telemetry: Telemetry) -> None:
-    """Wrap what has no event, for good: nobody says when the last of the clients is gone."""
-    _keep_wrapped(telemetry.traces_operations)
+    """Wrap it for good: nobody says when the last of the clients is gone."""
+    _keep_wrapped(telemetry.traces_operations, telemetry.propagates_comments)
 
 
 @functools.cache
-def _keep_wrapped(traces_operations: bool) -> None:  # noqa: FBT001 - The cache's key.
-    wrap(traces_operations=traces_operations)
+def _keep_wrapped(traces_operations: bool, propagates_comments: bool) -> None:  # noqa: FBT001 - The cache's key.
+    wrap(traces_operations=traces_operations, propagates_comments=propagates_comments)

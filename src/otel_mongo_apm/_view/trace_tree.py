@@ -24,6 +24,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from otel_mongo_apm._otel.semconv import (
+    CLUSTER_EVENT,
     DB_CLIENT,
     MONGODB_CLIENT,
     POOL_NAME,
@@ -55,6 +56,7 @@ TOLD_ELSEWHERE = {
     DB_COLLECTION_NAME,
     POOL_NAME,
     DB_QUERY_TEXT,
+    CLUSTER_EVENT,
     EXCEPTION_STACKTRACE,
     SERVER_ADDRESS,
     SERVER_PORT,

@@ -49,7 +49,7 @@ class _SelectionObserver:
         is_occasion = error or cluster.untold or topology.description is not cluster.description
         if self._sees_cluster and is_occasion:
             cluster.open()  # A load-balanced client has no heartbeats that would.
-            cluster.tell()
+            cluster.have_told()
         if self._waits and (error or seconds >= self._waits.threshold):
             failure = exception_failure(error) if error else None
             # An enumeration's member that is a string, too.

@@ -38,7 +38,8 @@ class Waits:
     Args:
         telemetry: What all clients share.
         timeline: The client's cluster events.
-        parent: The context that a wait belongs to; the current one if there is none.
+        parent: The context of the operation that waits. If there is none, a wait belongs to the
+            current context.
     """
 
     def __init__(
@@ -94,25 +95,27 @@ class Waits:
             return
         end = time.time_ns()
         start = end - round(max(seconds, 0) * SECOND)
+        context = self._parent(self._timeline)
+        # No command follows a wait that failed: its span stands for the call, unless that has one.
+        error = failure if context is None else None
         span = self._telemetry.tracer.start_span(
             name,
-            context=self._parent(self._timeline),
-            # No command follows a wait that failed, so its span stands for the call.
-            kind=SpanKind.CLIENT if failure else SpanKind.INTERNAL,
+            context=context,
+            kind=SpanKind.CLIENT if error else SpanKind.INTERNAL,
             attributes={**attributes, **failure.attributes} if failure else attributes,
             start_time=start,
         )
         try:
-            self._describe(span, start, end, failure)
+            self._describe(span, start, end, error)
         finally:
             span.end(end)
 
-    def _describe(self, span: Span, start: int, end: int, failure: Failure | None) -> None:
+    def _describe(self, span: Span, start: int, end: int, error: Failure | None) -> None:
         if self._telemetry.events_in_spans:
             for event in self._timeline.between(start, end):
                 event.add_to(span)
-        if failure:
-            description = failure.message if self._error_messages else failure.name
+        if error:
+            description = error.message if self._error_messages else error.name
             span.set_status(StatusCode.ERROR, description)
 
     def _is_wanted(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import threading
 import time
 import weakref
 
@@ -21,12 +20,13 @@ from pymongo.monitoring import (
 )
 
 from otel_mongo_apm import Settings
-from otel_mongo_apm._cluster import spans
+from otel_mongo_apm._cluster import listener, spans, state
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._settings.telemetry import Telemetry
-from otel_mongo_apm._setup.client import ClientTelemetry
+from otel_mongo_apm._setup.client import ClientTelemetry, end_clusters
 
-REFUSED = pymongo.errors.AutoReconnect("refused")
+REFUSED = pymongo.errors.AutoReconnect("a.example:27017: [Errno 111] Connection refused")
+NOT_WRITABLE = "Topology rs0: ReplicaSetWithPrimary -> ReplicaSetNoPrimary, no writable server"
 
 
 def well():
@@ -52,11 +52,17 @@ class Cluster:
         shared = Telemetry(Settings(**telemetry.providers, **settings))
         self.telemetry = ClientTelemetry(shared, ClientReference(weakref.ref(self.client)))
         self.heartbeats = self.telemetry.heartbeat_listener()
+        self.beats()
+
+    def beats(self):
+        """Be looked at, and told of as if by our own thread."""
         self.heartbeats.started(STARTED)
+        if self.telemetry.telemetry.is_on:
+            self.telemetry.cluster.tell()
 
     def becomes(self, description):
         self.client.topology_description = description
-        self.heartbeats.started(STARTED)
+        self.beats()
 
     def closes(self):
         self.client._closed = True
@@ -65,8 +71,9 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def _monitor(monkeypatch):
-    """Be one of PyMongo's monitors, which heartbeats come from."""
-    monkeypatch.setattr(threading.current_thread(), "name", "pymongo_server_monitor_thread")
+    """Be one of PyMongo's monitors, which heartbeats come from; and our own thread, which tells."""
+    monkeypatch.setattr(listener, "is_background", lambda: True)
+    monkeypatch.setattr(state, "attend", lambda cluster: None)
 
 
 @pytest.fixture
@@ -112,6 +119,8 @@ def test_an_outage(cluster, telemetry, monkeypatch):
 
     span = telemetry.span
     assert span.name == "mongodb.topology.outage"
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == "No writable server"
     assert span.parent is None
     assert dict(span.attributes) == {
         "mongodb.replica_set.name": "rs0",
@@ -151,8 +160,8 @@ def test_a_long_outage(cluster, telemetry, monkeypatch):
     cluster.becomes(moved())
 
     first, last = telemetry.spans
-    assert first.status.status_code is StatusCode.ERROR
-    assert last.status.status_code is StatusCode.UNSET
+    assert first.status.description == "No writable server so far"
+    assert last.status.description == "No writable server"
     assert [link.context.span_id for link in last.links] == [first.context.span_id]
     assert first.end_time == last.start_time
     assert first.context.trace_id != last.context.trace_id
@@ -172,12 +181,12 @@ def test_a_clock_that_is_set(cluster, telemetry, monkeypatch, hours):
     telemetry.forget()
     cluster.becomes(lost())
     set_clock(monkeypatch, hours)
-    cluster.heartbeats.started(STARTED)
+    cluster.beats()
     cluster.becomes(moved())
 
     (outage,) = telemetry.points("mongodb.client.topology.outage.duration")
     assert 0 <= outage.data.sum < 60
-    assert telemetry.span.status.status_code is StatusCode.UNSET
+    assert telemetry.span.status.description == "No writable server"
     duration = telemetry.span.end_time - telemetry.span.start_time
     assert outage.data.sum == pytest.approx(duration / spans.SECOND)
 
@@ -189,7 +198,7 @@ def test_a_clock_that_is_set_back_in_a_long_outage(cluster, telemetry, monkeypat
     cluster.becomes(lost())
     set_clock(monkeypatch, hours=-1)
     monkeypatch.setattr(spans, "MAX_PART", 0)
-    cluster.heartbeats.started(STARTED)
+    cluster.beats()
     cluster.becomes(moved())
 
     first, last = telemetry.spans
@@ -229,7 +238,7 @@ def test_closed_in_an_outage(cluster, telemetry):
     cluster.closes()
 
     assert telemetry.span.status.status_code is StatusCode.ERROR
-    assert telemetry.span.status.description == "The client was closed"
+    assert telemetry.span.status.description == "No writable server until the client was closed"
     assert events_of(telemetry.span)[-1] == "topology.closed"
 
 
@@ -241,7 +250,7 @@ def test_closed_in_good_health(cluster, telemetry, caplog):
         cluster.closes()
 
     assert telemetry.spans == ()
-    assert [record.message for record in caplog.records] == ["Topology closed"]
+    assert [record.message for record in caplog.records] == ["Topology rs0: closed"]
     assert telemetry.points("mongodb.client.server.status") == []
     assert telemetry.points("mongodb.client.instances")[0].data.value == 0
 
@@ -253,9 +262,9 @@ def test_all_servers_dropped(cluster, telemetry, caplog):
         cluster.becomes(replica_set({}))
 
     assert {record.message for record in caplog.records} == {
-        "Server a.example:27017 is no longer known",
-        "Server b.example:27018 is no longer known",
-        "No writable server available in rs0",
+        "Server a.example:27017 of rs0: removed",
+        "Server b.example:27018 of rs0: removed",
+        "Topology rs0: ReplicaSetWithPrimary -> ReplicaSetNoPrimary, no usable server",
     }
     assert telemetry.points("mongodb.client.topology.writable")[0].data.value == 0
 
@@ -363,7 +372,7 @@ def test_heartbeats_are_measured(cluster, telemetry):
     assert [(point.attributes, point.data.sum) for point in points] == [
         ({**server, awaited: False}, 0.25),
         ({**server, awaited: True}, 10.0),
-        ({**server, awaited: False, "error.type": "pymongo.errors.AutoReconnect"}, 0.5),
+        ({**server, awaited: False, "error.type": "ConnectionRefusedError"}, 0.5),
     ]
     assert points[0].data.explicit_bounds[-1] == 30
 
@@ -418,12 +427,15 @@ def test_where_events_are_told(telemetry, caplog, events, has_spans, has_records
     assert bool(caplog.records) == has_lines
     for record in warned:
         assert record.event_name == "mongodb.client.topology.description_changed"
-        assert record.body == "No writable server available in rs0"
+        assert record.body == NOT_WRITABLE
         assert record.attributes["mongodb.client.topology.writable"] is False
         assert not record.trace_id
     if has_lines:
         warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-        assert [r.message for r in warnings] == ["No writable server available in rs0"]
+        assert [r.message for r in warnings] == [
+            "Server a.example:27017 of rs0: RSPrimary -> Unknown, connection refused",
+            NOT_WRITABLE,
+        ]
         assert {r.name for r in caplog.records} == {"otel_mongo_apm.cluster"}
 
 
@@ -437,12 +449,123 @@ def test_in_the_child_of_a_fork(cluster, telemetry):
     assert telemetry.span.name == "mongodb.topology.discovery"
 
 
+def test_uninstrumented_in_an_outage(cluster, telemetry, caplog):
+    """What is not finished when a client is uninstrumented ends then, and nothing comes after."""
+    cluster.becomes(well())
+    telemetry.forget()
+    cluster.becomes(lost())
+    shared = cluster.telemetry.telemetry
+    shared.turn_off()
+    end_clusters(shared)
+    caplog.clear()
+    cluster.becomes(moved())
+    cluster.telemetry.cluster.tell()
+
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+    assert telemetry.span.status.description == "No writable server until it was uninstrumented"
+    assert caplog.records == []
+
+
+def test_uninstrumented_before_a_server_was_found(cluster, telemetry):
+    """So does a discovery; that of another client goes on."""
+    other = Cluster(telemetry)
+    cluster.telemetry.telemetry.turn_off()
+    end_clusters(cluster.telemetry.telemetry)
+
+    assert telemetry.span.name == "mongodb.topology.discovery"
+    assert telemetry.span.status.description == "No usable server until it was uninstrumented"
+    telemetry.forget()
+    other.becomes(well())
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+
+
+def test_an_outage_that_ends_before_it_starts(cluster, telemetry):
+    """A good description that is older than the bad one before it ends the outage all the same."""
+    cluster.becomes(well())
+    telemetry.forget()
+    good = moved()
+    cluster.becomes(lost())
+    cluster.becomes(good)
+
+    assert telemetry.span.name == "mongodb.topology.outage"
+    assert telemetry.span.end_time >= telemetry.span.start_time
+    (outage,) = telemetry.points("mongodb.client.topology.outage.duration")
+    assert outage.data.sum >= 0
+
+
+def test_a_sampler_that_raises(cluster, telemetry, caplog, monkeypatch):
+    """What keeps an outage's span from being made keeps nothing else from being told."""
+    cluster.becomes(well())
+    cluster.becomes(lost())
+    sampler = telemetry.tracer_provider.sampler
+    monkeypatch.setattr(type(sampler), "should_sample", lambda *_, **__: 1 / 0)
+    caplog.clear()
+    with pytest.raises(ZeroDivisionError), caplog.at_level(logging.INFO):
+        cluster.becomes(moved())
+
+    assert "without a writable server" in caplog.text
+    assert telemetry.points("mongodb.client.topology.outage.duration")[0].data.count == 1
+    monkeypatch.undo()
+    telemetry.forget()
+    cluster.telemetry.cluster.tell()
+    assert telemetry.spans == ()
+
+
+def test_too_much_to_tell(cluster):
+    """Where nobody can tell, as with a log handler that blocks for good, the oldest are dropped."""
+    for _ in range(2 * state.MAX_UNTOLD):
+        cluster.heartbeats.failed(ServerHeartbeatFailedEvent(0.1, REFUSED, A, awaited=False))
+
+    assert len(cluster.telemetry.cluster.untold) == state.MAX_UNTOLD
+
+
+def test_servers_that_come_and_go(cluster):
+    """Of servers that are gone nothing is kept, however many there were."""
+    for port in range(500):
+        cluster.becomes(replica_set({A: "rs_primary", ("pod", port): "rs_secondary"}))
+
+    kept = cluster.telemetry.cluster
+    assert kept.types_seen.keys() == {A, ("pod", 499)}
+
+
+def test_who_is_asked_to_tell(cluster, monkeypatch):
+    """Our own thread is only asked for when there is something to tell, or a server to be known."""
+    asked = []
+    monkeypatch.setattr(state, "attend", asked.append)
+    cluster.becomes(well())
+    asked.clear()
+    hello = Hello({"ok": 1})
+    cluster.heartbeats.started(STARTED)
+    cluster.heartbeats.succeeded(ServerHeartbeatSucceededEvent(0.1, hello, A, awaited=False))
+    assert asked == []
+    cluster.heartbeats.failed(ServerHeartbeatFailedEvent(0.1, REFUSED, A, awaited=False))
+    assert asked == [cluster.telemetry.cluster]
+    cluster.becomes(lost())
+    asked.clear()
+    cluster.heartbeats.succeeded(ServerHeartbeatSucceededEvent(0.1, hello, A, awaited=False))
+
+    assert asked == [cluster.telemetry.cluster]
+
+
+def test_threads_that_are_not_known(cluster, telemetry, monkeypatch, caplog):
+    """That PyMongo's threads are not known is not said by a monitor either."""
+    other = Cluster(telemetry)
+    other.telemetry.cluster.start_anew()
+    monkeypatch.setattr(listener, "is_background", lambda: False)
+    caplog.clear()
+    other.heartbeats.started(STARTED)
+    assert caplog.records == []
+    other.telemetry.cluster.tell()
+
+    assert "its own threads and tasks are taken for callers" in caplog.text
+
+
 def test_told_by_whoever_comes_first(cluster, telemetry):
     """Whoever is busy telling also tells what others add meanwhile, and nobody waits."""
-    state = cluster.telemetry.cluster
-    with state._telling:
+    busy = cluster.telemetry.cluster
+    with busy._telling:
         cluster.becomes(well())
         assert telemetry.spans == ()
-    state.tell()
+    busy.tell()
 
     assert telemetry.span.name == "mongodb.topology.discovery"

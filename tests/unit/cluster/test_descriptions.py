@@ -6,9 +6,10 @@ import pymongo.errors
 import pytest
 from descriptions import A, B, C, closed, replica_set, single
 
-from otel_mongo_apm._cluster.descriptions import Server, Topology, changes, topology
+from otel_mongo_apm._cluster.changes import changes
+from otel_mongo_apm._cluster.descriptions import Server, Topology, topology
 
-REFUSED = pymongo.errors.AutoReconnect("refused")
+REFUSED = pymongo.errors.AutoReconnect("a.example:27017: [Errno 111] Connection refused")
 BEFORE = topology(replica_set({A: "rs_primary", B: "rs_secondary"}), None)
 
 
@@ -68,9 +69,9 @@ def test_a_lost_primary():
                 "server.port": 27017,
                 "mongodb.client.server.type": "unknown",
                 "mongodb.client.server.previous_type": "rs_primary",
-                "error.type": "pymongo.errors.AutoReconnect",
+                "error.type": "ConnectionRefusedError",
             },
-            "Server a.example:27017 was rs_primary and is unknown: pymongo.errors.AutoReconnect",
+            "Server a.example:27017 of rs0: RSPrimary -> Unknown, connection refused",
             False,
         ),
         (
@@ -82,7 +83,7 @@ def test_a_lost_primary():
                 "mongodb.client.topology.readable": True,
                 "mongodb.replica_set.name": "rs0",
             },
-            "No writable server available in rs0",
+            "Topology rs0: ReplicaSetWithPrimary -> ReplicaSetNoPrimary, no writable server",
             True,
         ),
     ]
@@ -91,8 +92,8 @@ def test_a_lost_primary():
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
-        (REFUSED, "rs_secondary", "Topology of rs0 is replica_set_no_primary, only readable"),
-        ("rs_secondary", REFUSED, "Topology of rs0 is replica_set_no_primary, unavailable"),
+        (REFUSED, "rs_secondary", "Topology rs0: ReplicaSetNoPrimary, no writable server"),
+        ("rs_secondary", REFUSED, "Topology rs0: ReplicaSetNoPrimary, no usable server"),
     ],
 )
 def test_a_change_within_a_type(before, after, line):
@@ -113,7 +114,7 @@ def test_another_primary():
             "mongodb.client.primary.address": "b.example:27018",
             "mongodb.client.primary.previous_address": "a.example:27017",
         },
-        "Primary of rs0 is b.example:27018, after a.example:27017",
+        "Topology rs0: primary a.example:27017 -> b.example:27018",
         False,
     )
 
@@ -132,9 +133,9 @@ def test_servers_come_and_go():
     after = topology(replica_set({A: "rs_primary", C: "rs_secondary"}), A)
 
     assert [(name, line) for name, _, line, _ in told(BEFORE, after)] == [
-        ("server.opened", "Server c.example:27019 is known"),
-        ("server.description_changed", "Server c.example:27019 was unknown and is rs_secondary"),
-        ("server.closed", "Server b.example:27018 is no longer known"),
+        ("server.opened", "Server c.example:27019 of rs0: added"),
+        ("server.description_changed", "Server c.example:27019 of rs0: Unknown -> RSSecondary"),
+        ("server.closed", "Server b.example:27018 of rs0: removed"),
     ]
 
 

@@ -38,3 +38,14 @@ def test_old_events_are_forgotten():
 
     assert len(timeline.after(0)) == MAX_EVENTS
     assert timeline.after(998) == [event(998), event(999)]
+
+
+def test_what_is_read_first(telemetry):
+    """An event in a span says what happened under a name that sorts before all others."""
+    happened = ClusterEvent("x", 5, {"db.a": 1, "error.type": "T"}, "Server a: lost", ("a", 1))
+    with telemetry.tracer.start_as_current_span("request") as span:
+        happened.add_to(span)
+
+    (told,) = telemetry.span.events
+    assert min(told.attributes) == "cluster.event"
+    assert told.attributes == {"cluster.event": "Server a: lost", "db.a": 1, "error.type": "T"}

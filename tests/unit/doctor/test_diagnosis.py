@@ -16,6 +16,7 @@ from importlib.metadata import requires, version
 import pymongo
 import pytest
 from packaging.requirements import Requirement
+from pymongo.client_options import ClientOptions
 
 import otel_mongo_apm
 from otel_mongo_apm import MongoInstrumentor, Settings
@@ -62,6 +63,7 @@ def test_all_is_well(told):
 
     assert (status, found["problems"]) == (0, [])
     assert found["conflict"] is None
+    assert found["native_tracing"] == "this PyMongo has none"
     assert found["trial"] is None
     assert found["hooks"]["missing"] == []
 
@@ -74,6 +76,7 @@ def test_text(capsys):
     assert re.findall(r"^(?!otel-)\S.*", printed, re.MULTILINE) == [
         "Installed",
         "Instrumented",
+        "PyMongo's own tracing",
         "Settings",
         "Exported under opentelemetry-instrument",
         "Others that trace PyMongo",
@@ -297,6 +300,27 @@ def test_conflicts(told, monkeypatch, on_conflict, disabled, status, said):
     assert ended == status
     assert said in found["conflict"] if said else found["conflict"] is None
     assert len(found["problems"]) == status
+
+
+@pytest.mark.parametrize(
+    ("variable", "on_conflict", "status", "said"),
+    [
+        ("", "warn", 0, "off, but for clients with the option `tracing`"),
+        ("true", "warn", 1, "on, as OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED says"),
+        ("true", "defer", 0, "on, as OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED says"),
+    ],
+)
+def test_native_tracing(told, monkeypatch, variable, on_conflict, status, said):
+    """Where PyMongo traces by itself, that is told, and that the text of queries is not ours."""
+    monkeypatch.setattr(ClientOptions, "tracing", None, raising=False)
+    monkeypatch.setenv("OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED", variable)
+    monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_ON_CONFLICT", on_conflict)
+    ended, found = told()
+
+    assert ended == status
+    assert found["native_tracing"].startswith(said)
+    assert len(found["problems"]) == status
+    assert all("Not used: query_text." in problem for problem in found["problems"])
 
 
 @pytest.mark.parametrize(

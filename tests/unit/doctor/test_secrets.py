@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
 from otel_mongo_apm._doctor.cli import main
-from otel_mongo_apm._doctor.secrets import Secrets
+from otel_mongo_apm._doctor.secrets import Secrets, without_credentials
 
 PARTS = ("adalovelace", "s3cr3t", "W0rd")
 
@@ -111,3 +112,29 @@ def test_what_else_is_said():
     """A message without a secret in it is shown as it is."""
     assert Secrets(URIS[0]).withheld("connection refused") == "connection refused"
     assert Secrets("mongodb://127.0.0.1/").withheld("any") == "any"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a mongodb://u:p@h/ b mongodb+srv://u:p@h", "a mongodb://***@h/ b mongodb+srv://***@h"),
+        ("'mongodb://u:p@w@h'", "'mongodb://***@h'"),
+        ("mongodb://u:mongodb://p@h", "mongodb://***@h"),
+        ("mongodb:/u:p@h", "mongodb:/***@h"),
+        ("a@mongodb://h", "a@mongodb://h"),
+        ("mongodb://h\n@", "mongodb://h\n@"),
+    ],
+)
+def test_text_with_uris(text, expected):
+    """Credentials are left out of each URI in a text, and of nothing else."""
+    assert without_credentials(text) == expected
+
+
+@pytest.mark.parametrize("word", ["mongodb://", "mongodb:/", "mongodb+srv://", "u@", "/"])
+def test_text_without_an_end(word):
+    """A variable with 200,000 characters of URIs takes a moment: its time grows with its length."""
+    text = word * 20_000
+    began = time.perf_counter()
+    without_credentials(text)
+
+    assert time.perf_counter() - began < 1.0  # One scheme after the other took half a minute.

@@ -15,7 +15,6 @@ from otel_mongo_apm._driver.failures import (
     exception_failure,
     write_failure,
 )
-from otel_mongo_apm._otel.addresses import ServerAttributes
 from otel_mongo_apm._otel.exceptions import exception_type
 
 
@@ -184,14 +183,3 @@ def test_exception_failure():
 
     assert exception_failure(refused) == Failure("18", "18", "AuthenticationFailed", "no")
     assert exception_failure(SystemExit(3)) == Failure("SystemExit", None, "SystemExit", "3")
-
-
-def test_server_attributes_are_shared():
-    """What is known of a server is built once."""
-    servers = ServerAttributes()
-
-    assert servers["db", 27017] is servers["db", 27017]
-    assert servers["/tmp/s.sock", None] == {
-        "db.system.name": "mongodb",
-        "server.address": "/tmp/s.sock",
-    }

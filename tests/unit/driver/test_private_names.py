@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 
 import pymongo
 import pytest
+from pymongo import periodic_executor
+from versions import needs_async
 
+from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._driver import background, classes, clients, listeners, private_names
 from otel_mongo_apm._driver.wrapping import Wrapping
 from otel_mongo_apm._otel.shield import shielded
@@ -39,6 +43,18 @@ def test_a_client_in_the_making():
 def test_a_client_without_an_application():
     """A client need not name its application."""
     assert clients.app_name(pymongo.MongoClient("127.0.0.1:1", connect=False)) is None
+
+
+@pytest.mark.skipif(pymongo.version_tuple < (4, 12), reason="It looks the name up at once.")
+def test_a_client_that_was_closed_before_its_name_was_looked_up(telemetry):
+    """A client of an SRV name that was never looked up is counted until it is closed."""
+    MongoInstrumentor().instrument(**telemetry.providers)
+    client = pymongo.MongoClient("mongodb+srv://nosuch.invalid", connect=False)
+    before = telemetry.points("mongodb.client.instances")[0].data.value
+    client.close()
+
+    assert before == 1
+    assert telemetry.points("mongodb.client.instances")[0].data.value == 0
 
 
 def test_a_topology_of_nobody(caplog):
@@ -85,9 +101,33 @@ def test_a_topology_without_listeners():
     assert listeners.listeners_of(object()) == []
 
 
+async def run_by_executors(found, *names):
+    """Run PyMongo's own threads and tasks, as far as it has them, and look from each."""
+    kinds = [(getattr(periodic_executor, "PeriodicExecutor", None), False)]
+    kinds.append((getattr(periodic_executor, "AsyncPeriodicExecutor", None), True))
+    for (kind, is_async), name in zip(kinds, names, strict=True):
+        if kind is None:
+            continue
+
+        def look(name=name):
+            found[name] = background.is_background()
+            return False
+
+        async def look_in_task(look=look):
+            await asyncio.sleep(0)
+            return look()
+
+        executor = kind(1, 0.01, look_in_task if is_async else look, name)
+        executor.open()
+        joined = executor.join()
+        if is_async:
+            await joined
+
+
 def test_background():
-    """PyMongo's own threads and tasks are told from others."""
+    """PyMongo's own threads and tasks are told from others, even from such of the same names."""
     found = {}
+    own = "pymongo_kill_cursors_thread", "pymongo_kill_cursors_task"
 
     def look(name):
         found[name] = background.is_background()
@@ -96,21 +136,41 @@ def test_background():
         look(name)
 
     async def look_in_tasks():
-        for name in ("pymongo_kill_cursors_task", "request"):
+        await run_by_executors(found, *own)
+        for name in ("pymongo_task", "request"):
             await asyncio.create_task(look_in_task(name), name=name)
 
-    for name in ("pymongo_kill_cursors_thread", "worker"):
+    for name in ("pymongo_worker_0", "worker"):
         thread = threading.Thread(target=look, args=(name,), name=name)
         thread.start()
         thread.join()
     asyncio.run(look_in_tasks())
 
-    assert found == {
-        "pymongo_kill_cursors_thread": True,
-        "worker": False,
-        "pymongo_kill_cursors_task": True,
-        "request": False,
-    }
+    others = {"pymongo_worker_0", "worker", "pymongo_task", "request"}
+    assert {name for name, is_own in found.items() if not is_own} == others
+    assert {name for name, is_own in found.items() if is_own} == found.keys() - others
+    assert own[0] in found
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="There are no eager tasks.")
+@needs_async
+def test_an_eager_task():
+    """A task of PyMongo's is known in its first step, too, where Python has not named it yet."""
+    found = []
+
+    async def look():
+        found.append(background.is_background())
+        return False
+
+    async def look_eagerly():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        executor = periodic_executor.AsyncPeriodicExecutor(1, 0.01, look, "pymongo_task")
+        executor.open()
+        await asyncio.sleep(0)
+
+    asyncio.run(look_eagerly())
+
+    assert found == [True]
 
 
 def test_shielded(caplog):
@@ -149,13 +209,3 @@ def test_a_client_without_a_topology(caplog):
 
     (record,) = caplog.records
     assert "lacks client._topology: clusters are not told of" in record.message
-
-
-def test_native_tracing(client):
-    """Whether a client makes spans by itself is asked of its options, if they say so."""
-    assert not clients.is_traced_natively(None)
-    assert not clients.is_traced_natively(client)
-    client.options.tracing = {"enabled": False}
-    assert not clients.is_traced_natively(client)
-    client.options.tracing = {"enabled": True}
-    assert clients.is_traced_natively(client)

@@ -25,6 +25,7 @@ from pymongo.monitoring import (
 )
 
 from otel_mongo_apm import Settings
+from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._pools import names, pool
 from otel_mongo_apm._settings.telemetry import Telemetry
@@ -321,6 +322,7 @@ def test_credentials_that_are_refused(driver, telemetry):
 
 def test_a_cleared_pool(driver, telemetry, caplog):
     """A pool that is cleared is counted, and an event that says so waits to be told."""
+    caplog.set_level(logging.DEBUG, "otel_mongo_apm.cluster")
     driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
 
     (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
@@ -331,7 +333,7 @@ def test_a_cleared_pool(driver, telemetry, caplog):
     assert caplog.records == []  # PyMongo may hold its locks.
     driver.client.cluster.tell()
     assert [(record.levelno, record.message) for record in caplog.records] == [
-        (logging.WARNING, "Connection pool db.example:27017 cleared")
+        (logging.DEBUG, "Connection pool db.example:27017 cleared")
     ]
 
 
@@ -345,6 +347,18 @@ def test_a_cleared_pool_that_nobody_is_told_of(telemetry):
     assert clears.data.value == 3
     assert driver.client.timeline.latest == 0
     assert len(driver.client.cluster.untold) == 0
+
+
+def test_a_closed_pool_of_a_cluster_that_nobody_is_told_of(telemetry, monkeypatch):
+    """Without events and metrics of the cluster a closed pool is no occasion to look at it."""
+    driver = Driver(telemetry, events="none", topology_metrics=False)
+    looked = []
+    monkeypatch.setattr(Cluster, "has_dropped", lambda *_: looked.append(1))
+    driver.create()
+    driver.listener.pool_closed(PoolClosedEvent(ADDRESS))
+
+    assert looked == []
+    assert driver.client.pools[ADDRESS].is_closed
 
 
 def test_a_closed_pool(driver, telemetry):

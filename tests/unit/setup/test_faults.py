@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -250,6 +252,58 @@ def test_what_is_no_failure(clock):
 
     with pytest.raises(KeyboardInterrupt):
         quietly_shielded(is_interrupted)()
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818  # As Celery calls its own.
+    """What a signal handler raises."""
+
+
+class Worker:
+    """One whose handlers are of all kinds."""
+
+    def exceeded(self, *_):
+        raise SoftTimeLimitExceeded
+
+    __call__ = exceeded
+
+
+def exceeded(*_):
+    Worker().exceeded()
+
+
+@pytest.fixture
+def alarm():
+    """Sends a signal in a moment, to a handler."""
+
+    def handled_by(handler):
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    previous = signal.getsignal(signal.SIGALRM)
+    yield handled_by
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="Windows has no such signal.")
+@pytest.mark.parametrize(
+    "handler", [exceeded, partial(exceeded, 1), Worker().exceeded, Worker()], ids=type
+)
+@pytest.mark.parametrize("shield_it", [shielded, quietly_shielded, None])
+def test_what_a_signal_handler_raises(clock, caplog, alarm, handler, shield_it):
+    """A time limit of the application's goes on to it: it is no failure of what it interrupts."""
+
+    @shielded_listener
+    class Waiting:
+        def waits(self, event: object) -> None:
+            time.sleep(10)
+
+    wait = Waiting().waits if shield_it is None else shield_it(time.sleep)
+    alarm(handler)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        wait(10)
+    assert heard(caplog) == []
 
 
 LISTENER_OF = {

@@ -1,0 +1,226 @@
+"""One slow command, explained: the question to the server, and what is told of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import bson
+import pymongo
+from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+    DB_SYSTEM_NAME,
+)
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
+from pymongo.errors import OperationFailure, PyMongoError
+
+from otel_mongo_apm._driver.documents import EXPLAIN
+from otel_mongo_apm._driver.queries import database_for_explain
+from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
+from otel_mongo_apm._otel.semconv import (
+    CLIENT_QUERY_EXPLAINED,
+    MONGODB,
+    PLAN_SUMMARY,
+    SCHEMA_URL,
+    SCOPE_NAME,
+)
+from otel_mongo_apm._otel.shield import quietly_shielded
+from otel_mongo_apm._version import __version__
+
+from .plan import plan_attributes
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable, Mapping
+    from typing import Protocol
+
+    from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._otel.addresses import Address, Attributes
+    from otel_mongo_apm._settings.telemetry import Telemetry
+
+    class Asker(Protocol):
+        """On whose behalf a command is explained."""
+
+        client: ClientReference
+        telemetry: Telemetry
+        has_room: Callable[[Address], bool]
+
+        def dropped(self) -> None:
+            """Learn that no connection was free."""
+
+        def refused(self, name: str) -> None:
+            """Learn that the server does not explain anything to this user."""
+
+
+_logger = logging.getLogger(__name__)
+
+# Seconds for all of it: finding the server, a connection, and the server's own work (`maxTimeMS`).
+TIMEOUT = 1.0
+# Seconds to wait for a connection that the application does not need.
+PATIENCE = 2.0
+MAX_BYTES = 1 << 20
+
+# Unauthorized, CommandNotFound, CommandNotSupported; what others than MongoDB say instead.
+_REFUSALS = frozenset({13, 59, 115, 238})
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A command that was slow.
+
+    Args:
+        database: Its database.
+        collection: Its collection.
+        address: The server that ran it.
+        explain: The command that asks for its plan.
+        read_preference: As the command had it.
+        span_context: That of its span.
+        seconds: How long it took.
+    """
+
+    database: str
+    collection: str | None
+    address: Address
+    explain: Mapping[str, Any]
+    read_preference: Mapping[str, Any] | None
+    span_context: SpanContext
+    seconds: float
+
+    @property
+    def target(self) -> str:
+        """What people call it."""
+        return self.collection or self.database
+
+
+class Explanation:
+    """Asks a server once, by way of the client that sent the command.
+
+    Args:
+        asker: On whose behalf.
+        query: The command.
+        loop: The event loop that an asynchronous client runs in.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        query: Query,
+        loop: weakref.ReferenceType[asyncio.AbstractEventLoop] | None,
+    ) -> None:
+        self._asker = asker
+        self._query = query
+        self._loop = loop
+
+    @quietly_shielded
+    def ask(self) -> None:
+        """Ask the server and tell what it said."""
+        client = self._asker.client()
+        if client is None or not self._asker.telemetry.is_on:
+            return
+        if not self._has_room():
+            self._asker.dropped()
+            return
+        start = time.time_ns()
+        try:
+            reply = self._reply(client)
+        except OperationFailure as error:
+            if error.code in _REFUSALS:
+                self._asker.refused(str((error.details or {}).get("codeName") or error.code))
+        except (PyMongoError, TimeoutError, RuntimeError, OSError) as error:
+            # The client may be closed, the server gone, the event loop at its end.
+            _logger.debug("A slow command could not be explained: %s", type(error).__name__)
+        else:
+            if reply:
+                self._tell(plan_attributes(reply), start)
+
+    def _has_room(self) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while not self._asker.has_room(self._query.address):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _reply(self, client: Any) -> Mapping[str, Any] | None:
+        query = self._query
+        database, read_preference = database_for_explain(
+            client, query.database, query.read_preference
+        )
+        if len(bson.encode(query.explain, codec_options=database.codec_options)) > MAX_BYTES:
+            return None
+
+        def command() -> Any:
+            return database.command(query.explain, read_preference=read_preference)
+
+        with suppress_instrumentation():
+            if inspect.iscoroutinefunction(type(database).command):
+                return self._awaited(command)
+            with pymongo.timeout(TIMEOUT):
+                reply: Mapping[str, Any] = command()
+                return reply
+
+    def _awaited(self, command: Callable[[], Any]) -> Mapping[str, Any] | None:
+        """The reply to an asynchronous client, which only its own event loop can use."""
+        loop = None if self._loop is None else self._loop()
+        if loop is None or not loop.is_running():
+            return None
+
+        async def within_time() -> Any:
+            with pymongo.timeout(TIMEOUT):
+                return await command()
+
+        coroutine = within_time()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError:  # It was closed just now.
+            coroutine.close()
+            raise
+        try:
+            reply: Mapping[str, Any] = future.result(2 * TIMEOUT)
+        except BaseException:
+            future.cancel()
+            raise
+        return reply
+
+    def _tell(self, plan: Attributes, start: int) -> None:
+        query, telemetry = self._query, self._asker.telemetry
+        attributes: Attributes = {
+            DB_SYSTEM_NAME: MONGODB,
+            DB_NAMESPACE: query.database,
+            DB_OPERATION_NAME: EXPLAIN,
+            **({DB_COLLECTION_NAME: query.collection} if query.collection else {}),
+            **plan,
+        }
+        context = set_span_in_context(NonRecordingSpan(query.span_context), NOBODYS_CONTEXT)
+        span = telemetry.tracer.start_span(
+            f"{EXPLAIN} {query.target}",
+            context,
+            SpanKind.INTERNAL,
+            attributes,
+            start_time=start,
+        )
+        span.end()
+        settings = telemetry.settings
+        if settings.events in {"logs", "both"}:
+            logger = get_logger(SCOPE_NAME, __version__, settings.logger_provider, SCHEMA_URL)
+            operation = next(iter(query.explain[EXPLAIN]))
+            took = f"{operation} {query.target} took {query.seconds:.3g} s"
+            logger.emit(
+                LogRecord(
+                    event_name=CLIENT_QUERY_EXPLAINED,
+                    timestamp=start,
+                    context=context,
+                    severity_number=SeverityNumber.INFO,
+                    severity_text=SeverityNumber.INFO.name,
+                    body=f"{took}: {plan.get(PLAN_SUMMARY, 'no plan')}",
+                    attributes=attributes,
+                )
+            )

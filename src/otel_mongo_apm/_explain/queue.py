@@ -1,0 +1,104 @@
+"""The queue of slow commands to explain, and the thread that works it off."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+MAX_WAITING = 100
+MAX_SHAPES = 1_000
+# Seconds in which a command of one shape is explained once.
+SHAPE_INTERVAL = 600.0
+# How many are asked for, in how many seconds.
+MAX_PER_MINUTE = 10
+MINUTE = 60.0
+# Seconds that the thread waits for something to do before it ends.
+IDLE = 1.0
+
+
+class Explanations:
+    """What this process has to ask its servers."""
+
+    def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Have nothing to ask; the child of a fork does not have the thread."""
+        # Reentrant: a signal handler may send a slow command while the lock is held.
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._asked: deque[float] = deque(maxlen=MAX_PER_MINUTE)
+        self._shapes: dict[Hashable, float] = {}
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def admits(self, shape: Hashable) -> bool:
+        """Whether a command of a shape is to be explained: not if one was, not long ago."""
+        now = monotonic()
+        with self._lock:
+            asked = self._shapes.get(shape)
+            if asked is not None and now - asked < SHAPE_INTERVAL:
+                return False
+            if len(self._shapes) >= MAX_SHAPES:  # To start anew costs less than to keep an order.
+                self._shapes.clear()
+            self._shapes[shape] = now
+        return True
+
+    def forget(self, shape: Hashable) -> None:
+        """Let the next command of a shape be explained, as this one was not."""
+        with self._lock:
+            self._shapes.pop(shape, None)
+
+    def add(self, ask: Callable[[], None]) -> bool:
+        """Let the thread call a function when its turn has come; false if too many wait."""
+        with self._lock:
+            if len(self._waiting) >= MAX_WAITING:
+                return False
+            self._waiting.append(ask)
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._work, name="otel_mongo_apm_explain", daemon=True
+                )
+                thread.start()
+                self._thread = thread
+        self._wake.set()
+        return True
+
+    def _work(self) -> None:
+        while ask := self._next():
+            self._pace()
+            ask()
+            del ask  # It holds a command, which is not to be kept while nothing happens.
+
+    def _next(self) -> Callable[[], None] | None:
+        self._wake.clear()
+        if not self._waiting:
+            self._wake.wait(IDLE)
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._thread = None
+            return None
+
+    def _pace(self) -> None:
+        """Wait until there is another one free in this minute."""
+        if len(self._asked) == MAX_PER_MINUTE:
+            wait = MINUTE - (monotonic() - self._asked[0])
+            if wait > 0:
+                threading.Event().wait(wait)
+        self._asked.append(monotonic())
+
+
+explanations = Explanations()
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=explanations.start_anew)
