@@ -20,7 +20,7 @@ ADMIN: Final = "admin"
 IDLE: Final = "idle"
 USED: Final = "used"
 
-# What names begin with.
+# Prefixes.
 DB_CLIENT: Final = "db.client."
 DB_CLIENT_CONNECTION: Final = "db.client.connection."
 DB_CLIENT_OPERATION: Final = "db.client.operation."
