@@ -77,7 +77,7 @@ class CommandTelemetry(CommandListener):
         self.telemetry = telemetry
         self._instruments = telemetry.command_instruments
         self._timeline = timeline
-        self._signatures = CommandSignatures(telemetry.settings, client)
+        self._signatures = CommandSignatures(telemetry.settings, client, telemetry.client_span)
         self._cursors = OpenCursors()
         self._connections = connections
 

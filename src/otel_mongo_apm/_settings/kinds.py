@@ -60,6 +60,14 @@ def _names(value: Any) -> frozenset[str]:
     return frozenset(name.strip() for name in names) - {""}
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if not value.strip():
+        raise ValueError
+    return value.strip()
+
+
 def _callable(value: Any) -> Any:
     if not callable(value):
         raise TypeError
@@ -91,6 +99,8 @@ LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _lengt
 
 
 SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
+
+TEXT = Kind("a text that is not empty", _text, _text)
 
 NAMES = Kind("names, as an iterable or separated by commas", _names, _names)
 

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.semconv.attributes.db_attributes import DB_OPERATION_NAME, DB_SYSTEM_NAME
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+    DB_SYSTEM_NAME,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_mongo_apm._driver.background import is_background
+from otel_mongo_apm._driver.next_command import can_tell, next_command
 from otel_mongo_apm._otel.addresses import server_attributes
-from otel_mongo_apm._otel.semconv import CHECK_OUT_CONNECTION, MONGODB, POOL_NAME, SELECT_SERVER
+from otel_mongo_apm._otel.semconv import (
+    CHECK_OUT_CONNECTION,
+    CONNECTION_CREATED,
+    MONGODB,
+    POOL_NAME,
+    SELECT_SERVER,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +38,12 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
 SECOND = 1_000_000_000
+
+
+def _next_command_attributes() -> Attributes:
+    operation, database, collection = next_command()
+    known = {DB_OPERATION_NAME: operation, DB_NAMESPACE: database, DB_COLLECTION_NAME: collection}
+    return {name: value for name, value in known.items() if value}
 
 
 def _current(_: Timeline) -> None:
@@ -56,6 +74,7 @@ class Waits:
         self._require_parent = settings.require_parent
         # In seconds.
         self.threshold = settings.wait_span_threshold
+        can_tell()  # If PyMongo is not what it was, that is said now.
 
     def selected(self, operation: str, seconds: float, failure: Failure | None = None) -> None:
         """Tell of a server selection.
@@ -71,7 +90,13 @@ class Waits:
         self._span(SELECT_SERVER, attributes, seconds, failure)
 
     def checked_out(
-        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+        self,
+        address: Address,
+        pool_name: str,
+        seconds: float,
+        failure: Failure | None = None,
+        *,
+        is_new: bool | None = None,
     ) -> None:
         """Tell of a connection's check out.
 
@@ -80,12 +105,16 @@ class Waits:
             pool_name: The name of its pool.
             seconds: How long it took.
             failure: Why there is no connection.
+            is_new: Whether the caller has created the connection; None if it has none.
         """
         attributes: Attributes = {
             DB_SYSTEM_NAME: MONGODB,
             **server_attributes(address),
             POOL_NAME: pool_name,
         }
+        attributes |= _next_command_attributes()
+        if is_new is not None:
+            attributes[CONNECTION_CREATED] = is_new
         self._span(CHECK_OUT_CONNECTION, attributes, seconds, failure)
 
     def _span(
@@ -98,11 +127,12 @@ class Waits:
         context = self._parent(self._timeline)
         # No command follows a wait that failed: its span stands for the call, unless that has one.
         error = failure if context is None else None
+        attributes = {**attributes, **failure.attributes} if failure else attributes
         span = self._telemetry.tracer.start_span(
             name,
             context=context,
             kind=SpanKind.CLIENT if error else SpanKind.INTERNAL,
-            attributes={**attributes, **failure.attributes} if failure else attributes,
+            attributes=self._telemetry.client_span(attributes) if error else attributes,
             start_time=start,
         )
         try:
