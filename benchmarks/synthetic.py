@@ -66,8 +66,8 @@ class Exchange:
         """What any instrumentation would say of it."""
         return {
             "db.system.name": "mongodb",
-            "server.address": self.address[0],
-            "server.port": self.address[1],
+            "network.peer.address": self.address[0],
+            "network.peer.port": self.address[1],
             "db.namespace": "shop",
             "db.operation.name": self.name,
             "db.collection.name": self.command.get("collection") or self.command[self.name],
@@ -77,6 +77,12 @@ class Exchange:
     def error(self) -> dict[str, str]:
         """What it would add of a failure."""
         return {"error.type": "11600", "db.response.status_code": "11600"} if self.failure else {}
+
+    @property
+    def measured_error(self) -> dict[str, str]:
+        """What it would add of a failure when it measures it."""
+        name = {"mongodb.client.error.name": "InterruptedAtShutdown"} if self.failure else {}
+        return {**self.error, **name}
 
     def started(self) -> CommandStartedEvent:
         """PyMongo's event of its start."""
@@ -195,7 +201,7 @@ def floor(
     duration, returned = meter.create_histogram("duration"), meter.create_histogram("rows")
     wait, pool = meter.create_histogram("wait"), {"db.client.connection.pool.name": "db.example"}
     name, attributes, rows = f"{exchange.name} users", exchange.attributes, exchange.rows
-    error, measured = exchange.error, {**attributes, **exchange.error}
+    error, measured = exchange.error, {**attributes, **exchange.measured_error}
     opened_by = tracer.start_span("find users").get_span_context()
     client, failed = SpanKind.CLIENT, StatusCode.ERROR
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from math import inf
 from typing import TYPE_CHECKING
 
 import local_mongodb
@@ -15,8 +16,9 @@ from mongod import or_skip
 from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._commands import in_flight
 from otel_mongo_apm._driver import private_names
+from otel_mongo_apm._metrics import names
 from otel_mongo_apm._operations import in_progress
-from otel_mongo_apm._pools import names
+from otel_mongo_apm._otel import told_failures
 from otel_mongo_apm._settings import environment, settings
 
 if TYPE_CHECKING:
@@ -79,7 +81,9 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(variable, raising=False)
     environment._warnings_given.clear()
     private_names.warn_of_loss.cache_clear()
-    names._pools_by_name.clear()
+    names._pools._admitted.clear()
+    told_failures._measured_at.set(-inf)
+    told_failures._shown_at.set(-inf)
     in_flight._latest.set(0)
     in_flight._retries.clear()
     in_progress._in_progress.clear()

@@ -13,7 +13,7 @@ from conventions import (
     REQUIRED,
     STATES,
 )
-from documented import ALL_TYPES, EVENTS, OF_CLUSTER, OF_COMMANDS, OF_WAITS, OUR_METRICS
+from documented import ALL_TYPES, ERROR_NAME, EVENTS, OF_CLUSTER, OF_COMMANDS, OF_WAITS, OUR_METRICS
 from opentelemetry.sdk.metrics.export import Gauge, Histogram, Sum
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -136,7 +136,7 @@ def wrong_metric(metric: Metric) -> Iterator[str]:
         yield f"it is a {kind_of(metric)} in {metric.unit}"
     for point in metric.data.data_points:
         attributes = dict(point.attributes)
-        yield from wrong_attributes(attributes, expected.attributes)
+        yield from wrong_attributes(attributes, {*expected.attributes, ERROR_NAME})
         yield from missing_attributes(
             attributes, expected.attributes, failed="error.type" in attributes
         )

@@ -1,4 +1,4 @@
-"""What OpenTelemetry's semantic conventions 1.44 say of databases, of MongoDB and of their metrics.
+"""What OpenTelemetry's semantic conventions 1.45 say of databases, of MongoDB and of their metrics.
 
 It is written down here once more, since nothing that can be installed has it with types,
 requirement levels and bucket boundaries. Sources: the conventions' pages on database client spans,
@@ -28,6 +28,7 @@ TYPES: Mapping[str, type] = {
     "db.response.status_code": str,
     "db.stored_procedure.name": str,
     "db.system.name": str,
+    "dns.question.name": str,
     "error.type": str,
     "network.peer.address": str,
     "network.peer.port": int,
@@ -81,7 +82,12 @@ OF_COLLECTIONS = {
     "listIndexes",
     "update",
 }
-POOL: Mapping[str, str] = {"db.client.connection.pool.name": REQUIRED}
+POOL: Mapping[str, str] = {
+    "db.client.connection.pool.name": REQUIRED,
+    "db.system.name": CONDITIONAL,
+    "server.port": CONDITIONAL,
+    "server.address": RECOMMENDED,
+}
 STATES = {"idle", "used"}
 
 
@@ -120,10 +126,14 @@ METRICS: Mapping[str, Instrument] = {
     ),
     "db.client.connection.idle.max": Instrument("UpDownCounter", "{connection}", POOL),
     "db.client.connection.idle.min": Instrument("UpDownCounter", "{connection}", POOL),
-    "db.client.connection.max": Instrument("UpDownCounter", "{connection}", POOL),
+    "db.client.connection.limit": Instrument("UpDownCounter", "{connection}", POOL),
     "db.client.connection.pending_requests": Instrument("UpDownCounter", "{request}", POOL),
     "db.client.connection.timeouts": Instrument("Counter", "{timeout}", POOL),
     "db.client.connection.create_time": Instrument("Histogram", "s", POOL),
     "db.client.connection.wait_time": Instrument("Histogram", "s", POOL),
     "db.client.connection.use_time": Instrument("Histogram", "s", POOL),
+    # Not of databases. Its buckets are those of durations, and one more: DNS may take long.
+    "dns.lookup.duration": Instrument(
+        "Histogram", "s", {"dns.question.name": REQUIRED, "error.type": CONDITIONAL}
+    ),
 }

@@ -65,14 +65,18 @@ OF_WAITS = documented_attributes("## Wait spans").keys()
 OF_CLUSTER = documented_attributes("## Cluster spans").keys()
 EVENTS = documented_events()
 OUR_METRICS = {
+    **documented_metrics("### Commands", {}),
     **documented_metrics("### Connection pools", POOL),
     **documented_metrics("### Cluster", {}),
 }
+# Of metrics, beside an `error.type` that is a number.
+ERROR_NAME = "mongodb.client.error.name"
 ALL_TYPES = {
     **documented_attributes("## Command spans"),
     **documented_attributes("## Wait spans"),
     **documented_attributes("## Cluster spans"),
     **documented_attributes("## Cluster events"),
-    "mongodb.client.connection.close.reason": str,  # Its type is in no column of its own.
+    "mongodb.client.connection.close.reason": str,  # Their types are in no column of their own.
+    ERROR_NAME: str,
     **TYPES,  # These are not for us to say.
 }

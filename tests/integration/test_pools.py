@@ -127,7 +127,7 @@ def counts(telemetry: InMemoryTelemetry, pool_name: str) -> dict[str, int]:
         if point.attributes[POOL_NAME] == pool_name
     }
     for point in telemetry.points("db.client.connection.pending_requests"):
-        if point.attributes == {POOL_NAME: pool_name}:
+        if point.attributes[POOL_NAME] == pool_name:
             found["pending"] = point.data.value
     return found
 
@@ -141,7 +141,28 @@ def closes(telemetry: InMemoryTelemetry) -> dict[str, int]:
     return {
         point.attributes["mongodb.client.connection.close.reason"]: point.data.value
         for point in telemetry.points("mongodb.client.connection.closes")
+        if point.data.value
     }
+
+
+def pool_name(server: Mongod) -> str:
+    """The name of a pool of `APPLICATION`."""
+    return f"{server.host}/{APPLICATION}"
+
+
+def pool_attributes(server: Mongod, name: str | None = None) -> dict[str, Any]:
+    """What is told of a pool of a client that is configured with one server."""
+    return {
+        "db.system.name": "mongodb",
+        "server.address": server.address[0],
+        "server.port": server.port,
+        POOL_NAME: name or pool_name(server),
+    }
+
+
+def peer(server: Mongod) -> dict[str, Any]:
+    """What is told of a server that was contacted."""
+    return {"network.peer.address": server.address[0], "network.peer.port": server.port}
 
 
 def check_waits(telemetry: InMemoryTelemetry, check_outs: CheckOuts, server: Mongod) -> None:
@@ -162,10 +183,8 @@ def check_waits(telemetry: InMemoryTelemetry, check_outs: CheckOuts, server: Mon
         assert span.kind is SpanKind.INTERNAL
         assert span.status.status_code is StatusCode.UNSET
         assert dict(span.attributes) == {
-            "db.system.name": "mongodb",
-            "server.address": server.address[0],
-            "server.port": server.port,
-            POOL_NAME: server.host,
+            **pool_attributes(server),
+            **peer(server),
             **FIND,
             "mongodb.client.connection.created": False,
         }
@@ -284,23 +303,22 @@ def check_time_out(telemetry: InMemoryTelemetry, server: Mongod) -> None:
     (failed,) = (s for s in telemetry.named(CHECK_OUT) if s.status.status_code is StatusCode.ERROR)
     (request,) = telemetry.named("request")
     (time_out,) = telemetry.points("db.client.connection.timeouts")
-    (failure,) = telemetry.points("mongodb.client.connection.checkout.failures")
+    failures = telemetry.points("mongodb.client.connection.checkout.failures")
+    (failure,) = (point for point in failures if point.data.value)
 
     assert failed.kind is SpanKind.CLIENT
     assert failed.status.description == "WaitQueueTimeoutError"
     assert failed.parent.span_id == request.context.span_id
     assert failed.end_time - failed.start_time >= 50 * MILLISECOND
     assert dict(failed.attributes) == {
-        "db.system.name": "mongodb",
-        "server.address": server.address[0],
-        "server.port": server.port,
-        POOL_NAME: server.host,
+        **pool_attributes(server),
+        **peer(server),
         **FIND,
         "error.type": error_type,
     }
-    assert time_out.attributes == {POOL_NAME: server.host}
+    assert time_out.attributes == pool_attributes(server)
     assert time_out.data.value == 1
-    assert failure.attributes == {POOL_NAME: server.host, "error.type": error_type}
+    assert failure.attributes == {**pool_attributes(server), "error.type": error_type}
     assert failure.data.value == 1
 
 
@@ -315,7 +333,7 @@ def test_a_thread_that_waits_too_long(instrumented, server, telemetry):
     ):
         client.admin.command("ping")
         holder = threads.submit(client.shop.users.find_one)
-        eventually(lambda: counts(telemetry, server.host)["used"], "a connection in use")
+        eventually(lambda: counts(telemetry, pool_name(server))["used"], "a connection in use")
         with (
             telemetry.tracer.start_as_current_span("request"),
             pytest.raises(WaitQueueTimeoutError),
@@ -324,7 +342,7 @@ def test_a_thread_that_waits_too_long(instrumented, server, telemetry):
         holder.result()
         # Older versions of PyMongo clear the pool for that.
         idle = sockets_of(client)
-        assert counts(telemetry, server.host) == {"idle": idle, "used": 0, "pending": 0}
+        assert counts(telemetry, pool_name(server)) == {"idle": idle, "used": 0, "pending": 0}
 
     check_time_out(telemetry, server)
 
@@ -339,7 +357,9 @@ async def test_a_task_that_waits_too_long(instrumented, server, telemetry):
         with slow_finds(server, 1):
             holder = asyncio.create_task(client.shop.users.find_one())
             await asyncio.to_thread(
-                eventually, lambda: counts(telemetry, server.host)["used"], "a connection in use"
+                eventually,
+                lambda: counts(telemetry, pool_name(server))["used"],
+                "a connection in use",
             )
             with (
                 telemetry.tracer.start_as_current_span("request"),
@@ -347,7 +367,7 @@ async def test_a_task_that_waits_too_long(instrumented, server, telemetry):
             ):
                 await client.shop.users.find_one()
             await holder
-        assert counts(telemetry, server.host) == {"idle": 1, "used": 0, "pending": 0}
+        assert counts(telemetry, pool_name(server)) == {"idle": 1, "used": 0, "pending": 0}
 
     check_time_out(telemetry, server)
 
@@ -362,12 +382,12 @@ def test_counts_in_between(instrumented, server, telemetry):
     ):
         finds = [threads.submit(client.shop.users.find_one) for _ in range(5)]
         eventually(
-            lambda: counts(telemetry, server.host) == {"idle": 0, "used": 3, "pending": 2},
+            lambda: counts(telemetry, pool_name(server)) == {"idle": 0, "used": 3, "pending": 2},
             "the threads to use and to wait",
         )
         for find in finds:
             find.result()
-        assert counts(telemetry, server.host) == {"idle": 3, "used": 0, "pending": 0}
+        assert counts(telemetry, pool_name(server)) == {"idle": 3, "used": 0, "pending": 0}
 
 
 def test_counts_after_many_threads(instrumented, server, telemetry):
@@ -391,7 +411,7 @@ def test_counts_after_many_threads(instrumented, server, telemetry):
 
         idle = sockets_of(client)
         assert idle > 0
-        assert counts(telemetry, server.host) == {"idle": idle, "used": 0, "pending": 0}
+        assert counts(telemetry, pool_name(server)) == {"idle": idle, "used": 0, "pending": 0}
         eventually(lambda: connections_at(server) == idle, "mongod to count the same")
 
 
@@ -416,7 +436,7 @@ def test_counts_after_many_tasks(instrumented, server, telemetry):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(client.shop.users.find_one() for _ in range(20)))
-            counted = counts(telemetry, server.host)
+            counted = counts(telemetry, pool_name(server))
             assert counted == {"idle": sockets_of(client), "used": 0, "pending": 0}
             assert 0 < counted["idle"] <= await asyncio.to_thread(connections_at, server)
 
@@ -441,39 +461,33 @@ def test_tasks_that_are_cancelled_while_they_wait(instrumented, server, telemetr
                 )
                 await asyncio.to_thread(
                     eventually,
-                    lambda: counts(telemetry, server.host) == {"idle": 0, "used": 1, "pending": 3},
+                    lambda: (
+                        counts(telemetry, pool_name(server)) == {"idle": 0, "used": 1, "pending": 3}
+                    ),
                     "the tasks to wait",
                 )
                 for task in others:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
-                assert counts(telemetry, server.host) == {"idle": 0, "used": 1, "pending": 0}
+                assert counts(telemetry, pool_name(server)) == {"idle": 0, "used": 1, "pending": 0}
                 await first
-                assert counts(telemetry, server.host) == {"idle": 1, "used": 0, "pending": 0}
+                assert counts(telemetry, pool_name(server)) == {"idle": 1, "used": 0, "pending": 0}
 
     asyncio.run(run())
 
 
 def test_two_clients(instrumented, server, telemetry):
-    """Clients of one server are kept apart by name; a closed one disappears and frees its name."""
+    """Clients of one server are added up, but for those of another application, or closed."""
     with pymongo.MongoClient(server.uri) as first, pymongo.MongoClient(server.uri) as second:
         first.admin.command("ping")
         second.admin.command("ping")
         with pymongo.MongoClient(server.uri, appname="reports") as third:
             third.admin.command("ping")
-            assert pool_names(telemetry) == {
-                server.host,
-                f"{server.host}/2",
-                f"{server.host}/reports",
-            }
-        assert pool_names(telemetry) == {server.host, f"{server.host}/2"}
-        with second.start_session() as session, session.start_transaction():
-            assert counts(telemetry, server.host)["idle"] == 1
+            assert pool_names(telemetry) == {server.host, f"{server.host}/reports"}
+        assert pool_names(telemetry) == {server.host}
+        assert counts(telemetry, server.host)["idle"] == 2
         first.close()
-        assert pool_names(telemetry) == {f"{server.host}/2"}
-        with pymongo.MongoClient(server.uri) as fourth:
-            fourth.admin.command("ping")
-            assert pool_names(telemetry) == {server.host, f"{server.host}/2"}
+        assert counts(telemetry, server.host)["idle"] == 1
 
     assert pool_names(telemetry) == set()
 
@@ -481,20 +495,24 @@ def test_two_clients(instrumented, server, telemetry):
 def test_limits(instrumented, server, telemetry):
     """A pool's limits are observed, where it has one, and what it keeps."""
     with (
-        pymongo.MongoClient(server.uri, maxPoolSize=7, minPoolSize=2) as limited,
+        pymongo.MongoClient(
+            server.uri, maxPoolSize=7, minPoolSize=2, appname=APPLICATION
+        ) as limited,
         pymongo.MongoClient(server.uri, maxPoolSize=None) as unlimited,
     ):
         limited.admin.command("ping")
         unlimited.admin.command("ping")
-        eventually(lambda: counts(telemetry, server.host)["idle"] == 2, "two connections")
+        eventually(lambda: counts(telemetry, pool_name(server))["idle"] == 2, "two connections")
 
         def observed(name: str) -> list[tuple[dict[str, str], int]]:
             return [(p.attributes, p.data.value) for p in telemetry.points(name)]
 
-        assert observed("db.client.connection.max") == [({POOL_NAME: server.host}, 7)]
+        limited_pool = pool_attributes(server)
+        unlimited_pool = pool_attributes(server, server.host)
+        assert observed("db.client.connection.limit") == [(limited_pool, 7)]
         assert observed("db.client.connection.idle.min") == [
-            ({POOL_NAME: server.host}, 2),
-            ({POOL_NAME: f"{server.host}/2"}, 0),
+            (limited_pool, 2),
+            (unlimited_pool, 0),
         ]
 
 
@@ -506,7 +524,7 @@ def test_times(instrumented, server, telemetry):
         (created,) = telemetry.points("db.client.connection.create_time")
         (waited,) = telemetry.points("db.client.connection.wait_time")
 
-    assert created.attributes == waited.attributes == {POOL_NAME: server.host}
+    assert created.attributes == waited.attributes == pool_attributes(server, server.host)
     assert created.data.count == 1
     assert waited.data.count == 3
     assert 0 < created.data.sum <= waited.data.sum
@@ -521,7 +539,7 @@ def test_time_of_use(server, telemetry):
         client.shop.users.find_one()
 
     (used,) = telemetry.points("db.client.connection.use_time")
-    assert used.attributes == {POOL_NAME: server.host}
+    assert used.attributes == pool_attributes(server)
     assert used.data.count == 3  # With the end of the session.
     assert used.data.sum >= HOLD
 
@@ -530,20 +548,21 @@ def test_a_pool_that_is_cleared(instrumented, server, telemetry):
     """A lost connection clears its pool; what becomes of the connections is counted, and why."""
     with pymongo.MongoClient(server.uri, minPoolSize=2, appname=APPLICATION) as client:
         client.admin.command("ping")
-        eventually(lambda: counts(telemetry, server.host)["idle"] == 2, "two connections")
+        eventually(lambda: counts(telemetry, pool_name(server))["idle"] == 2, "two connections")
         with fail_point(server, {"times": 1}, failCommands=["find"], closeConnection=True):
             client.shop.users.find_one()
         eventually(lambda: closes(telemetry) == {"error": 1, "stale": 1}, "the other to be closed")
 
         (cleared,) = telemetry.points("mongodb.client.connection.pool.clears")
-        assert cleared.attributes == {POOL_NAME: server.host}
+        assert cleared.attributes == pool_attributes(server)
         assert cleared.data.value == 1
         outage = eventually(lambda: telemetry.named("mongodb.topology.outage"), "the outage")[0]
     (event,) = (e for e in outage.events if e.name == "mongodb.client.connection.pool.cleared")
     assert dict(event.attributes) == {
+        "cluster.event": f"Connection pool {server.host} cleared",
         "server.address": server.address[0],
         "server.port": server.port,
-        POOL_NAME: server.host,
+        POOL_NAME: pool_name(server),
     }
 
 
@@ -559,7 +578,7 @@ def test_reasons_to_close(instrumented, server, telemetry):
 
 
 def test_the_client_for_encryption(instrumented, server, telemetry):
-    """The client that PyMongo makes to read keys has pools of its own."""
+    """The client that PyMongo makes to read keys has pools of its own, of the same name."""
     pytest.importorskip("pymongocrypt")
     providers, namespace = {"local": {"key": b"k" * 96}}, "shop.keys"
     algorithm = Algorithm.AEAD_AES_256_CBC_HMAC_SHA_512_Random
@@ -578,6 +597,5 @@ def test_the_client_for_encryption(instrumented, server, telemetry):
                 if point.attributes[STATE] == "idle"
             }
 
-    assert len(counts) == 2
-    assert {number for _, number in counts} == {1}
+    assert counts == {(server.host, 2)}
     assert telemetry.points("db.client.connection.count") == []

@@ -58,12 +58,21 @@ def event_names(span: ReadableSpan) -> set[str]:
     return {event.name.removeprefix("mongodb.client.") for event in span.events}
 
 
-def check_failures(spans: list[ReadableSpan], operations: list[str]) -> None:
+def configured(uri: str) -> dict[str, Any]:
+    """What is told of the servers that a client is configured with: of many the first five."""
+    servers = sorted(uri.removeprefix("mongodb://").split(","))
+    if len(servers) > 1:
+        return {"server.address": ",".join(servers[:5])}
+    return {"server.address": local_mongodb.HOST, "server.port": int(uri.rpartition(":")[2])}
+
+
+def check_failures(spans: list[ReadableSpan], operations: list[str], uri: str) -> None:
     """Each call that found no server has one span, as an error of its own."""
     assert [dict(span.attributes) for span in spans] == [
         {
             "db.system.name": "mongodb",
             "db.operation.name": operation,
+            **configured(uri),
             "error.type": "pymongo.errors.ServerSelectionTimeoutError",
         }
         for operation in operations
@@ -91,7 +100,7 @@ def test_no_server(instrumented, nowhere, telemetry):
         with pytest.raises(ServerSelectionTimeoutError):
             client.admin.command("ping")
 
-    check_failures(children(telemetry, request), ["find", "insert", "ping"])
+    check_failures(children(telemetry, request), ["find", "insert", "ping"], nowhere)
     # One of the three waits was long enough for another heartbeat.
     waits = telemetry.named(SELECT_SERVER)
     assert "server.heartbeat.failed" in set[str]().union(*map(event_names, waits))
@@ -114,30 +123,36 @@ async def test_no_server_for_tasks(instrumented, nowhere, telemetry):
             request(client.shop.users.find_one()), request(client.shop.users.insert_one({}))
         )
 
-    check_failures(finds, ["find"])
-    check_failures(inserts, ["insert"])
+    check_failures(finds, ["find"], nowhere)
+    check_failures(inserts, ["insert"], nowhere)
     assert telemetry.commands == []
 
 
 def check_refusal(telemetry: InMemoryTelemetry, request: Any, server: Mongod) -> None:
     """A server that does not accept the credentials is an error, with the server's code."""
     (failed,) = (span for span in children(telemetry, request) if span.kind is SpanKind.CLIENT)
-    (failure,) = telemetry.points("mongodb.client.connection.checkout.failures")
+    failures = telemetry.points("mongodb.client.connection.checkout.failures")
+    (failure,) = (point for point in failures if point.data.value)
     told = [span.to_json() for span in telemetry.spans]
     told += [str(point.attributes) for points in telemetry.metrics().values() for point in points]
 
     assert failed.name == "check out connection"
     assert failed.status.status_code is StatusCode.ERROR
     assert failed.status.description == "AuthenticationFailed"
-    assert dict(failed.attributes) == {
+    pool = {
         "db.system.name": "mongodb",
         "server.address": server.address[0],
         "server.port": server.port,
         "db.client.connection.pool.name": server.host,
+    }
+    assert dict(failed.attributes) == {
+        **pool,
+        "network.peer.address": server.address[0],
+        "network.peer.port": server.port,
         "error.type": "18",
         "db.response.status_code": "18",
     }
-    assert failure.attributes == {"db.client.connection.pool.name": server.host, "error.type": "18"}
+    assert failure.attributes == {**pool, "error.type": "18"}
     assert failure.data.value == 1
     # Not of the digits alone, which may be those of a span's ID.
     assert [text for text in told if "u4711" in text or "p4711" in text] == []

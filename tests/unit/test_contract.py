@@ -25,7 +25,7 @@ TELEMETRY = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
 BACKENDS = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
-NAME = re.compile(r"`((?:db|error|exception|mongodb|network|server)\.[a-z0-9_.]*[a-z0-9_])`")
+NAME = re.compile(r"`((?:db|dns|error|exception|mongodb|network|server)\.[a-z0-9_.]*[a-z0-9_])`")
 
 
 def unique(pairs):
@@ -112,7 +112,7 @@ def test_events():
 
     recorded = tables(section(TELEMETRY, "### Exceptions"), "event", "attributes")
     assert {plain(row[0]) for row in [*events, *recorded]} == own_names()["Events"]
-    elsewhere = {"server.address", "server.port", semconv.POOL_NAME}
+    elsewhere = {"server.address", "server.port", semconv.POOL_NAME, semconv.DNS_QUESTION_NAME}
     elsewhere |= {row for row in described if row.startswith("db.")}
     assert {name for row in events for name in NAME.findall(row[1])} == described | elsewhere
 

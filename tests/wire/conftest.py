@@ -83,6 +83,8 @@ def attributes_of(server: ScriptedServer) -> Callable[[str], dict[str, Any]]:
             "db.collection.name": "users",
             "server.address": server.host,
             "server.port": server.port,
+            "network.peer.address": server.host,
+            "network.peer.port": server.port,
         }
 
     return attributes_of

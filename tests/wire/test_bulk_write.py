@@ -34,6 +34,8 @@ def attributes(server):
         "db.operation.batch.size": 2,
         "server.address": server.host,
         "server.port": server.port,
+        "network.peer.address": server.host,
+        "network.peer.port": server.port,
     }
 
 

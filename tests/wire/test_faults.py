@@ -87,6 +87,7 @@ POINTS = [
     "PoolClosedEvent.address",
     "PoolCreatedEvent.address",
     "PoolCreatedEvent.options",
+    "PoolReadyEvent.address",
     "ServerHeartbeatFailedEvent.awaited",
     "ServerHeartbeatFailedEvent.connection_id",
     "ServerHeartbeatFailedEvent.duration",

@@ -82,5 +82,8 @@ class ClusterReport:
             return
         if event.name == CLIENT_TOPOLOGY_DESCRIPTION_CHANGED:
             self._instruments.description_changes.add(1, {}, NOBODYS_CONTEXT)
+            if new.replica_set:  # Its first other primary is then seen as an increase.
+                attributes = new.replica_set_attributes
+                self._instruments.primary_changes.add(0, attributes, NOBODYS_CONTEXT)
         elif event.name == CLIENT_TOPOLOGY_PRIMARY_CHANGED:
             self._instruments.primary_changes.add(1, new.replica_set_attributes, NOBODYS_CONTEXT)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otel_mongo_apm._driver.documents import COLLECTION_FIELDS, EXPLAIN, known_name
+from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, known_name
+from otel_mongo_apm._driver.documents import EXPLAIN
 
 from .expressions import PROJECTION, QUERY
 from .positions import (

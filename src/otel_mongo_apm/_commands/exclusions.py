@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 
 from otel_mongo_apm._driver.background import is_background
+from otel_mongo_apm._driver.command_names import known_name
 from otel_mongo_apm._driver.documents import (
     DRIVER_COMMANDS,
     EXPLAIN,
@@ -14,7 +15,6 @@ from otel_mongo_apm._driver.documents import (
     SENSITIVE_COMMANDS,
     explains_secrets,
     is_speculative_authentication,
-    known_name,
 )
 from otel_mongo_apm._driver.native_tracing import is_traced_natively
 from otel_mongo_apm._otel.semconv import MONGODB

@@ -10,9 +10,8 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import set_span_in_context
 from pymongo.monitoring import CommandListener
 
+from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, NO_FIELD
 from otel_mongo_apm._driver.documents import (
-    COLLECTION_FIELDS,
-    NO_FIELD,
     TAILABLE,
     collection_name,
     opens_tail,
@@ -20,8 +19,10 @@ from otel_mongo_apm._driver.documents import (
     waits_for_documents,
 )
 from otel_mongo_apm._driver.failures import command_failure, exception_in_hand, write_failure
+from otel_mongo_apm._metrics.names import failure_attributes
 from otel_mongo_apm._otel.shield import shielded_listener
 from otel_mongo_apm._otel.suppression import is_suppressed
+from otel_mongo_apm._otel.told_failures import failure_measured
 
 from .cursors import OpenCursor, OpenCursors
 from .in_flight import Special, in_flight_command
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._settings.telemetry import Telemetry
 
@@ -77,9 +79,16 @@ class CommandTelemetry(CommandListener):
         self.telemetry = telemetry
         self._instruments = telemetry.command_instruments
         self._timeline = timeline
-        self._signatures = CommandSignatures(telemetry.settings, client, telemetry.client_span)
+        self._signatures = CommandSignatures(
+            telemetry.settings, client, telemetry.client_span, self._instruments
+        )
         self._cursors = OpenCursors()
         self._connections = connections
+
+    def take_settings(self, spans: CommandSpans) -> None:
+        """Take over the settings that have changed, and what makes spans by them."""
+        self.spans = spans
+        self._signatures = CommandSignatures(self.telemetry.settings, self.client)
 
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
@@ -94,6 +103,8 @@ class CommandTelemetry(CommandListener):
         signature = self._signatures[name, database, collection, address]
         connection = self._connections.of(name, (address, event.server_connection_id))
         command = in_flight_command(event, signature, self._timeline.latest, connection)
+        if command.special and self._instruments:  # Another attempt.
+            self._instruments.count_retries(signature.metric_attributes, 1)
         if name in CURSOR_COMMANDS or TAILABLE in document:
             self._look_closer(command, event, name, document)
         try:
@@ -132,7 +143,7 @@ class CommandTelemetry(CommandListener):
             if "cursor" in reply:
                 command.rows = returned_rows(reply)
             if "writeErrors" in reply or "writeConcernError" in reply or "nErrors" in reply:
-                command.failure = write_failure(reply)
+                command.failure = _write_failure(reply)
             if command.special and (command.rows or command.failure):
                 self.spans.start_late(command, _seconds(event))
             if command.rows is not None:
@@ -157,6 +168,7 @@ class CommandTelemetry(CommandListener):
         command = self.in_flight.pop(event.request_id)
         if command is None:
             return
+        failure_measured()
         try:
             # PyMongo publishes a failure while it handles the exception.
             failure = command_failure(event.failure, sys.exc_info()[1])
@@ -188,6 +200,7 @@ class CommandTelemetry(CommandListener):
 
     def _interrupt(self, command: InFlightCommand, error: BaseException | None) -> None:
         seconds = time.monotonic() - command.began
+        failure_measured()
         try:
             command.failure = command_failure({}, error)
             self.spans.start_late(command, seconds)
@@ -210,10 +223,17 @@ class CommandTelemetry(CommandListener):
             self._cursors.open(OpenCursor(cursor_id, opened_by, is_tail))
 
 
+def _write_failure(reply: Mapping[str, Any]) -> Failure | None:
+    failure = write_failure(reply)
+    if failure:
+        failure_measured()
+    return failure
+
+
 def _measure(instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
     attributes = command.signature.metric_attributes
     if command.failure:
-        attributes = {**attributes, **command.failure.attributes}
+        attributes = {**attributes, **failure_attributes(command.failure)}
     # The span's context lets the SDK keep the span as an exemplar.
     context = set_span_in_context(command.span) if command.is_recording else None
     instruments.operation_duration.record(seconds, attributes, context)

@@ -21,8 +21,9 @@ from otel_mongo_apm._driver.documents import (
     plain,
     summary,
 )
-from otel_mongo_apm._metrics.names import refused_in_metrics
-from otel_mongo_apm._otel.addresses import server_attributes
+from otel_mongo_apm._driver.targets import target
+from otel_mongo_apm._metrics.names import bounded
+from otel_mongo_apm._otel.addresses import peer_attributes, server_attributes
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 from .exclusions import gate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address, Attributes
     from otel_mongo_apm._settings.settings import Settings
 
@@ -77,9 +79,11 @@ class CommandSignatures(dict["Key", CommandSignature]):
         settings: Settings,
         client: ClientReference,
         client_span: Callable[[Attributes], Attributes] = _as_they_are,
+        instruments: Instruments | None = None,
     ) -> None:
         super().__init__()
         self._client_span = client_span
+        self._instruments = instruments
         self._settings = settings
         self._client = client
 
@@ -91,40 +95,43 @@ class CommandSignatures(dict["Key", CommandSignature]):
         if attributes is not signature.attributes:
             signature = replace(signature, attributes=attributes)
         self[key] = signature
+        if self._instruments:
+            self._instruments.count_retries(signature.metric_attributes, 0)
         return signature
 
     def _signature(
-        self, command_name: str, database: str, named: str | None, address: Address
+        self, command_name: str, database: str, given: str | None, address: Address
     ) -> CommandSignature:
         command_name, database = plain(command_name), plain(database)
-        collection = collection_in(database, named)
-        attributes: Attributes = {
-            DB_SYSTEM_NAME: MONGODB,
-            **server_attributes(address),
-            DB_NAMESPACE: database,
-            DB_OPERATION_NAME: command_name,
-        }
-        if collection is not None:
-            attributes[DB_COLLECTION_NAME] = collection
-        summarized = summary(command_name, database, collection)
+        collection = collection_in(database, given)
+        named = command_attributes(command_name, database, collection)
+        attributes = {**named, **target(self._client()), **peer_attributes(address)}
         is_mongodb = self._settings.span_convention == MONGODB
+        if is_mongodb:
+            summarized = summary(command_name, database, collection)
+            of_span = _as_drivers_have_them({**named, **server_attributes(address)}, summarized)
+        else:
+            of_span = attributes
         return CommandSignature(
             address=address,
             collection=collection,
             span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
-            attributes=_as_drivers_have_them(attributes, summarized) if is_mongodb else attributes,
-            metric_attributes=self._metric_attributes(attributes),
+            attributes=of_span,
+            metric_attributes=bounded(attributes) if self._settings.metrics else attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
         )
 
-    def _metric_attributes(self, attributes: Attributes) -> Attributes:
-        if not self._settings.metrics:
-            return attributes
-        refused = refused_in_metrics(attributes)
-        if not refused:
-            return attributes
-        return {name: value for name, value in attributes.items() if name not in refused}
+
+def command_attributes(name: str, database: str | None, collection: str | None) -> Attributes:
+    """The attributes of a command's name and of what it is sent to."""
+    attributes: Attributes = {DB_SYSTEM_NAME: MONGODB}
+    if database is not None:
+        attributes[DB_NAMESPACE] = database
+    attributes[DB_OPERATION_NAME] = name
+    if collection is not None:
+        attributes[DB_COLLECTION_NAME] = collection
+    return attributes
 
 
 def _as_drivers_have_them(attributes: Attributes, summarized: str) -> Attributes:

@@ -31,14 +31,22 @@ class ApiCall:
         database: Its database; none if that is not known before its first command.
         collection: Its collection, if it has one.
         session: The explicit session that it is made in, if it is.
+        command: The command that it sends, or the first of them; as the operation if that is not
+            told.
     """
 
     name: str
     database: str | None = None
     collection: str | None = None
     session: Any = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        self.command = self.command or self.name
 
 
+# By the method, where PyMongo's own word for the operation is not the command that is sent.
+_COMMAND_BY_METHOD = {"count_documents": "aggregate"}
 # Where PyMongo's own word for the operation is not that of MongoDB's specification.
 _BY_OPERATION = {
     "create": "createCollection",
@@ -61,14 +69,25 @@ def retried_call(_: Any, argument: Argument) -> ApiCall:
     """Whatever is sent, and sent again if need be, by a function that knows what it is for."""
     function, session = argument("func"), argument("session")
     operation = _written(argument("operation"))
+    if bulk := argument("bulk"):
+        return _BULK_CALLS[type(bulk).__name__](bulk, argument)
     command = getattr(function, "__self__", None)
     if command is not None and hasattr(command, "_pipeline"):
         name = _BY_STAGE.get(_first_stage(command), operation)
-        return _call(name, {"self": command._target}, session)  # noqa: SLF001
+        aggregation = _call(name, {"self": command._target}, session)  # noqa: SLF001
+        aggregation.command = "aggregate"
+        return aggregation
     method = getattr(function, "__qualname__", "").partition(".<locals>")[0].rpartition(".")[2]
     variables = _enclosed(function)
+    if hasattr(query := variables.get("operation"), "coll"):
+        return cursor_call(query, {"operation": query}.get)
     # Until 4.15 a commit, too, was said to be an abort.
     return _made_by(method, variables.get("command_name", operation), variables, session)
+
+
+def attempted_call(attempts: Any, _: Argument) -> ApiCall:
+    """The same, by the object that makes the attempts."""
+    return retried_call(attempts, lambda name: getattr(attempts, f"_{name}"))
 
 
 def _first_stage(aggregation: Any) -> str:
@@ -91,6 +110,8 @@ def connection_call(_: Any, argument: Argument) -> ApiCall:
         not module_of(frame).startswith("pymongo.") or frame.f_code.co_name in _IN_BETWEEN
     ):
         frame = frame.f_back
+    if of_bulk := _BULK_CALLS.get(type(frame.f_locals.get("self")).__name__):
+        return of_bulk(frame.f_locals["self"], argument)
     operation = _written(argument("operation"))
     return _made_by(frame.f_code.co_name, operation, frame.f_locals, argument("session"))
 
@@ -104,6 +125,14 @@ def bulk_write_call(bulk: Any, argument: Argument) -> ApiCall:
 
 def client_bulk_write_call(_: Any, argument: Argument) -> ApiCall:
     return ApiCall("bulkWrite", ADMIN, None, argument("session"))
+
+
+_BULK_CALLS = {
+    "_Bulk": bulk_write_call,
+    "_AsyncBulk": bulk_write_call,
+    "_ClientBulk": client_bulk_write_call,
+    "_AsyncClientBulk": client_bulk_write_call,
+}
 
 
 def killed_call(_: Any, argument: Argument) -> ApiCall:
@@ -124,6 +153,7 @@ def whole_call(name: str, named: str = "") -> Callable[[Any, Argument], ApiCall]
 
 def _made_by(method: str, operation: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
     call = _call(_BY_OPERATION.get(operation, operation), variables, session)
+    call.command = _COMMAND_BY_METHOD.get(method, operation)
     if method in _COMMAND_METHODS:
         call.name = "runCommand"
     return call

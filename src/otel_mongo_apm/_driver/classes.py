@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 
@@ -17,6 +18,25 @@ def client_classes() -> Iterator[type[Any]]:
     yield pymongo.MongoClient
     if pymongo.version_tuple >= (4, 11):  # Before that it was a beta that blocked its event loop.
         yield pymongo.AsyncMongoClient
+
+
+class HasDelegate(Protocol):
+    """A client of Motor's: it has one of PyMongo's inside."""
+
+    @property
+    def delegate(self) -> pymongo.MongoClient[Any]:
+        """PyMongo's own client."""
+
+
+def srv_client_classes() -> Iterator[tuple[type[Any], bool]]:
+    """Yield each class that looks up SRV records, and whether it is an asynchronous one."""
+    if pymongo.version_tuple < (4, 12):  # Until then the constructor did, without a client.
+        return
+    for cls in client_classes():
+        if callable(getattr(cls, "_resolve_srv", None)):
+            yield cls, inspect.iscoroutinefunction(cls._resolve_srv)
+        else:
+            warn_of_loss(f"{cls.__name__}._resolve_srv", "look-ups of SRV records are not told")
 
 
 def driver_client(client: Any) -> Any:

@@ -11,67 +11,7 @@ from bson.code import Code
 from otel_mongo_apm._otel.encoding import encodable
 from otel_mongo_apm._otel.semconv import ADMIN
 
-# Commands whose own value is a collection. An allow-list, because elsewhere it may be the name of
-# a user or a role (`dropUser`), a cursor ID or a number.
-COLLECTION_COMMANDS = frozenset(
-    {
-        "aggregate",
-        "collMod",
-        "collStats",
-        "compact",
-        "convertToCapped",
-        "count",
-        "create",
-        "createIndexes",
-        "createSearchIndexes",
-        "delete",
-        "distinct",
-        "drop",
-        "dropIndexes",
-        "dropSearchIndex",
-        "find",
-        "findAndModify",
-        "insert",
-        "killCursors",
-        "listIndexes",
-        "mapReduce",
-        "planCacheClear",
-        "planCacheClearFilters",
-        "planCacheListFilters",
-        "planCacheSetFilter",
-        "reIndex",
-        "update",
-        "updateSearchIndex",
-        "validate",
-    }
-)
-
-# Other names that the server takes for its commands, as mongod 6.0 has them.
-_OTHER_NAMES = {
-    "availablequeryoptions": "availableQueryOptions",
-    "buildinfo": "buildInfo",
-    "collstats": "collStats",
-    "connpoolsync": "connPoolSync",
-    "datasize": "dataSize",
-    "dbhash": "dbHash",
-    "dbstats": "dbStats",
-    "deleteIndexes": "dropIndexes",
-    "findandmodify": "findAndModify",
-    "flushrouterconfig": "flushRouterConfig",
-    "getlasterror": "getLastError",
-    "ismaster": "isMaster",
-    "mapreduce": "mapReduce",
-}
-
-# Where a command says which collection it is sent to.
-COLLECTION_FIELDS: Mapping[str, str] = {
-    **{name: name for name in COLLECTION_COMMANDS},
-    **{name: name for name, known in _OTHER_NAMES.items() if known in COLLECTION_COMMANDS},
-    "getMore": "collection",
-}
-
-# Instead of a field's name, where a command has none. The empty name is one.
-NO_FIELD: Any = object()
+from .command_names import COLLECTION_FIELDS
 
 # The command monitoring specification's list of commands whose documents are not to be seen.
 SENSITIVE_COMMANDS = frozenset(
@@ -103,15 +43,6 @@ TAILABLE = "tailable"
 
 _DOCUMENT_LENGTH = struct.Struct("<i")
 _SHORTEST_DOCUMENT = 5
-
-
-def known_name(command_name: str) -> str:
-    """A command's name as MongoDB's documentation has it; the server takes some others, too.
-
-    >>> known_name("findandmodify"), known_name("find")
-    ('findAndModify', 'find')
-    """
-    return _OTHER_NAMES.get(command_name, command_name)
 
 
 def collection_name(command_name: str, database: str, command: Mapping[str, Any]) -> str | None:

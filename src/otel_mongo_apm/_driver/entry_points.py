@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api_calls import (
     ApiCall,
+    attempted_call,
     bulk_write_call,
     client_bulk_write_call,
     connection_call,
@@ -20,7 +21,7 @@ from .private_names import class_named, packages, warn_of_loss
 
 if TYPE_CHECKING:
     # The value of a function's parameter, by its name; none if it was not given.
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     Argument = Callable[[str], Any]
 
@@ -61,20 +62,21 @@ class Entrance:
     is_optional: bool = False
 
 
+GIVING_CONNECTIONS = (
+    EntryPoint(
+        "_conn_for_writes", ("session", "operation"), connection_call, gives_connection=True
+    ),
+    EntryPoint("_conn_for_reads", ("session", "operation"), connection_call, gives_connection=True),
+)
 ENTRANCES = (
     Entrance(
         "mongo_client",
         ("MongoClient", "AsyncMongoClient"),
         lambda client: client,
         (
-            EntryPoint("_retry_internal", ("func", "session", "operation"), retried_call),
+            EntryPoint("_retry_internal", ("func", "session", "bulk", "operation"), retried_call),
             EntryPoint("_run_operation", ("operation",), cursor_call),
-            EntryPoint(
-                "_conn_for_writes", ("session", "operation"), connection_call, gives_connection=True
-            ),
-            EntryPoint(
-                "_conn_for_reads", ("session", "operation"), connection_call, gives_connection=True
-            ),
+            *GIVING_CONNECTIONS,
             EntryPoint("_kill_cursors", ("address",), killed_call),
             EntryPoint("_kill_cursor_impl", ("address",), killed_call),
             EntryPoint(
@@ -167,23 +169,52 @@ class FoundEntryPoint:
         return self.point.call(owner, argument)
 
 
+# What all commands are sent through, each call by one of them. It is the innermost that costs
+# least to wrap: it has no parameters.
+SENDERS = (
+    Entrance(
+        "mongo_client",
+        ("_ClientConnectionRetryable", "_ClientConnectionRetryable"),
+        lambda attempts: attempts._client,  # noqa: SLF001
+        (EntryPoint("run", (), attempted_call),),
+    ),
+    Entrance(
+        "mongo_client",
+        ("MongoClient", "AsyncMongoClient"),
+        lambda client: client,
+        GIVING_CONNECTIONS,
+    ),
+)
+
+
 def found_entry_points() -> list[FoundEntryPoint]:
     """All entry points; none, with a warning, if one is missing: half of them would confuse."""
+    return _found(ENTRANCES, "operations have no spans")
+
+
+def found_senders() -> list[FoundEntryPoint]:
+    """What all commands are sent through; nothing, with a warning, if a part of it is missing."""
+    loss = "calls that fail before a command is sent are neither counted nor shown"
+    return _found(SENDERS, loss)
+
+
+def _found(entrances: Iterable[Entrance], loss: str) -> list[FoundEntryPoint]:
     found, missing = [], []
     for package, is_async in packages().items():
-        for entrance in ENTRANCES:
+        for entrance in entrances:
             module, name = f"{package}.{entrance.module}", entrance.names[is_async]
             cls = class_named(module, name)
             if cls is None and entrance.is_optional:
                 continue
             for point in entrance.points:
-                positions = _positions(getattr(cls, point.name, None))
-                if cls and positions.keys() >= set(point.parameters):
+                method = getattr(cls, point.name, None)
+                positions = _positions(method)
+                if callable(method) and cls and positions.keys() >= set(point.parameters):
                     found.append(FoundEntryPoint(cls, is_async, entrance, point, positions))
                 else:
                     missing.append(f"{module}.{name}.{point.name}({', '.join(point.parameters)})")
     for each in missing:
-        warn_of_loss(each, "operations have no spans")
+        warn_of_loss(each, loss)
     return [] if missing else found
 
 

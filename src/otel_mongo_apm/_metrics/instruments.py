@@ -5,25 +5,31 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING
 
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.metrics.db_metrics import DB_CLIENT_OPERATION_DURATION
 
+from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.semconv import (
+    CONNECTION_CLOSE_REASON,
     DB_CLIENT_CONNECTION_COUNT,
     DB_CLIENT_CONNECTION_CREATE_TIME,
     DB_CLIENT_CONNECTION_IDLE_MIN,
-    DB_CLIENT_CONNECTION_MAX,
+    DB_CLIENT_CONNECTION_LIMIT,
     DB_CLIENT_CONNECTION_PENDING_REQUESTS,
     DB_CLIENT_CONNECTION_TIMEOUTS,
     DB_CLIENT_CONNECTION_USE_TIME,
     DB_CLIENT_CONNECTION_WAIT_TIME,
     DB_CLIENT_RESPONSE_RETURNED_ROWS,
+    DNS_LOOKUP_DURATION,
     MONGODB_CLIENT_CHECKOUT_FAILURES,
     MONGODB_CLIENT_CONNECTION_CLOSES,
     MONGODB_CLIENT_EXPLAIN_DROPS,
     MONGODB_CLIENT_HEARTBEAT_DURATION,
     MONGODB_CLIENT_INSTANCES,
     MONGODB_CLIENT_POOL_CLEARS,
+    MONGODB_CLIENT_RETRIES,
     MONGODB_CLIENT_SERVER_RTT,
+    MONGODB_CLIENT_SERVER_SELECTION_DURATION,
     MONGODB_CLIENT_SERVER_STATUS,
     MONGODB_CLIENT_TOPOLOGY_DESCRIPTION_CHANGES,
     MONGODB_CLIENT_TOPOLOGY_OUTAGE_DURATION,
@@ -36,6 +42,7 @@ from otel_mongo_apm._otel.semconv import (
 from otel_mongo_apm._otel.shield import quietly_shielded
 
 from . import observations
+from .names import operation_attributes
 from .observed import Observed
 
 if TYPE_CHECKING:
@@ -50,17 +57,23 @@ if TYPE_CHECKING:
         Observation,
     )
 
+    from otel_mongo_apm._otel.addresses import Attributes
+
 # The buckets that the conventions advise, in seconds and in rows; and ours, in seconds.
 DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 ROWS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
-HEARTBEAT_BUCKETS = (*DURATION_BUCKETS, 30)
+HEARTBEAT_BUCKETS = WAIT_BUCKETS = (*DURATION_BUCKETS, 30)
 OUTAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120)
+
+# Why connections are closed, and the errors that PyMongo raises where there is none to be had.
+CLOSE_REASONS = ("stale", "idle", "error", "poolClosed")
+CHECK_OUT_ERRORS = ("pymongo.errors.WaitQueueTimeoutError", "pymongo.errors.AutoReconnect")
 
 
 class Instruments:
     """The instruments of one meter, and what those of them observe that are asked for a state.
 
-    Source: ``db.client.*`` of OpenTelemetry's semantic conventions 1.44; ``mongodb.*`` is ours.
+    Source: ``db.client.*`` of OpenTelemetry's semantic conventions 1.45; ``mongodb.*`` is ours.
 
     Args:
         meter: Makes them.
@@ -87,6 +100,18 @@ class Instruments:
             "How many documents a reply brings.",
             ROWS_BUCKETS,
         )
+        self.retries = self._counter(
+            MONGODB_CLIENT_RETRIES, "{retry}", "How many commands were sent another time."
+        )
+        self.server_selection_duration = self._histogram(
+            MONGODB_CLIENT_SERVER_SELECTION_DURATION,
+            "s",
+            "How long callers wait for a server, if they have to, or in vain.",
+            WAIT_BUCKETS,
+        )
+        self.lookup_duration = self._histogram(
+            DNS_LOOKUP_DURATION, "s", "How long it takes to look up an SRV record.", WAIT_BUCKETS
+        )
 
         self.explain_drops = self._counter(
             MONGODB_CLIENT_EXPLAIN_DROPS,
@@ -102,10 +127,10 @@ class Instruments:
             observations.connection_counts,
         )
         self._observe(
-            DB_CLIENT_CONNECTION_MAX,
+            DB_CLIENT_CONNECTION_LIMIT,
             "{connection}",
             "How many connections a pool may have.",
-            observations.connection_maxima,
+            observations.connection_limits,
         )
         self._observe(
             DB_CLIENT_CONNECTION_IDLE_MIN,
@@ -144,6 +169,32 @@ class Instruments:
             "{failure}",
             "How many callers got no connection, and why.",
         )
+
+    @quietly_shielded
+    def count_retries(self, attributes: Attributes, number: int) -> None:
+        """Count commands that were sent another time.
+
+        Args:
+            attributes: What measurements of such a command carry.
+            number: How many.
+        """
+        self.retries.add(number, operation_attributes(attributes))
+
+    @quietly_shielded
+    def start_counting(self, attributes: Attributes) -> None:
+        """Let the counters of a pool be 0, so that their first event is seen as an increase.
+
+        Args:
+            attributes: The pool's.
+        """
+        self.connection_timeouts.add(0, attributes, NOBODYS_CONTEXT)
+        self.pool_clears.add(0, attributes, NOBODYS_CONTEXT)
+        for error in CHECK_OUT_ERRORS:
+            self.check_out_failures.add(0, {**attributes, ERROR_TYPE: error}, NOBODYS_CONTEXT)
+        for reason in CLOSE_REASONS:
+            self.connection_closes.add(
+                0, {**attributes, CONNECTION_CLOSE_REASON: reason}, NOBODYS_CONTEXT
+            )
 
     def _make_cluster_instruments(self) -> None:
         gauge = self._meter.create_observable_gauge
@@ -215,6 +266,11 @@ class Instruments:
             "How many clients there are.",
             observations.instances,
         )
+
+    @quietly_shielded
+    def start_counting_changes(self) -> None:
+        """Let the changes of a client's topology be 0, so that the first is seen as an increase."""
+        self.description_changes.add(0, {}, NOBODYS_CONTEXT)
 
     def _histogram(
         self, name: str, unit: str, description: str, buckets: Sequence[float] = DURATION_BUCKETS

@@ -19,40 +19,56 @@ from otel_mongo_apm._otel.semconv import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from otel_mongo_apm._otel.addresses import Address
+    from opentelemetry.util.types import AttributeValue
 
-    from .observed import Observed
+    from otel_mongo_apm._otel.addresses import Address, Attributes
+
+    from .observed import Observed, ObservedCluster
+
+# Types of topologies and servers.
+UNKNOWN, SINGLE = "unknown", "single"
+READ_ONLY_TYPES = {"rs_secondary", "rs_arbiter", "rs_other", "rs_ghost"}
+
+# Several clients may have pools of one name or the same cluster in sight, and each series has one
+# value: what follows brings together what they have or see, and then tells it.
+
+
+def _added_up(numbers: Iterable[tuple[Attributes, int]]) -> Iterator[Observation]:
+    """The sum of all numbers that have the same attributes."""
+    sums: Counter[tuple[tuple[str, AttributeValue], ...]] = Counter()
+    for attributes, number in numbers:
+        sums[tuple(attributes.items())] += number
+    for items, number in sums.items():
+        yield Observation(number, dict(items))
 
 
 def connection_counts(observed: Observed) -> Iterator[Observation]:
-    """Idle and used connections of each pool."""
-    for pool in observed.pools():
-        yield Observation(pool.idle, {**pool.attributes, CONNECTION_STATE: IDLE})
-        yield Observation(len(pool.used), {**pool.attributes, CONNECTION_STATE: USED})
+    """Idle and used connections of the pools."""
+    pools = list(observed.pools())
+    idle = (({**pool.attributes, CONNECTION_STATE: IDLE}, pool.idle) for pool in pools)
+    used = (({**pool.attributes, CONNECTION_STATE: USED}, len(pool.used)) for pool in pools)
+    return _added_up([*idle, *used])
 
 
-def connection_maxima(observed: Observed) -> Iterator[Observation]:
-    """What each pool may have; one without a limit is left out."""
-    for pool in observed.pools():
-        if pool.max_size:
-            yield Observation(pool.max_size, pool.attributes)
+def connection_limits(observed: Observed) -> Iterator[Observation]:
+    """What pools may have; where one has no limit there is none."""
+    pools = list(observed.pools())
+    unlimited = [pool.attributes for pool in pools if not pool.max_size]
+    limited = (pool for pool in pools if pool.attributes not in unlimited)
+    return _added_up((pool.attributes, pool.max_size) for pool in limited)
 
 
 def connection_minima(observed: Observed) -> Iterator[Observation]:
-    """What each pool keeps."""
-    for pool in observed.pools():
-        yield Observation(pool.min_size, pool.attributes)
+    """What pools keep."""
+    return _added_up((pool.attributes, pool.min_size) for pool in observed.pools())
 
 
 def pending_requests(observed: Observed) -> Iterator[Observation]:
-    """How many callers wait for each pool."""
-    for pool in observed.pools():
+    """How many callers wait for a connection."""
+    pools = list(observed.pools())
+    for pool in pools:
         pool.drop_the_silent()
-        yield Observation(len(pool.pending), pool.attributes)
-
-
-# Several clients may have the same cluster in sight, and each series has one value: what follows
-# brings together what they see, and then tells it.
+    return _added_up((pool.attributes, len(pool.pending)) for pool in pools)
 
 
 def server_status(observed: Observed) -> Iterator[Observation]:
@@ -101,7 +117,17 @@ def writable(observed: Observed) -> Iterator[Observation]:
     return _each_replica_set(
         (cluster.topology.replica_set, cluster.topology.is_writable)
         for cluster in observed.clusters()
+        if _is_there_to_write(cluster)
     )
+
+
+def _is_there_to_write(cluster: ObservedCluster) -> bool:
+    """Whether a client is not connected directly to a server that never was one to write to."""
+    if cluster.topology.type != SINGLE:
+        return True
+    seen = set().union(*(cluster.types_seen.get(each, ()) for each in cluster.topology.servers))
+    known = seen - {UNKNOWN}
+    return not known or not known <= READ_ONLY_TYPES
 
 
 def readable(observed: Observed) -> Iterator[Observation]:

@@ -13,6 +13,7 @@ from otel_mongo_apm._driver.api_calls import bound_session
 from otel_mongo_apm._driver.background import is_background
 from otel_mongo_apm._driver.call_stack import calling_frame
 from otel_mongo_apm._driver.entry_points import found_entry_points
+from otel_mongo_apm._driver.given_connections import GivenConnection
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.shield import quietly_shielded
@@ -24,7 +25,7 @@ from .transactions import end_lost, operation_ended, transaction_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from opentelemetry.context import Context
 
@@ -84,44 +85,6 @@ class _Running:
             operation_ended(call.session, call.name, error)
 
 
-class _Connection:
-    """What gives a connection, with which an operation is made that ends with it."""
-
-    def __init__(self, given: Any, running: _Running) -> None:
-        self._given = given
-        self._running = running
-
-    def __enter__(self) -> Any:
-        try:
-            return self._given.__enter__()
-        except BaseException as error:
-            self._running.end(error)
-            raise
-
-    def __exit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Any:
-        try:
-            return self._given.__exit__(cls, error, tb)
-        finally:
-            self._running.end(error)
-
-    async def __aenter__(self) -> Any:
-        try:
-            return await self._given.__aenter__()
-        except BaseException as error:
-            self._running.end(error)
-            raise
-
-    async def __aexit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> Any:
-        try:
-            return await self._given.__aexit__(cls, error, tb)
-        finally:
-            self._running.end(error)
-
-
 def _caller_of(frame: FrameType) -> FrameType:
     return frame.f_back or frame
 
@@ -146,7 +109,7 @@ def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
                 running.begin(found, self, args, kwargs, calling_frame())
                 result = original(self, *args, **kwargs)
                 if gives_connection and running.operation:
-                    return _Connection(result, running)
+                    return GivenConnection(result, running.end)
                 running.end()
             except BaseException as error:
                 running.end(error)
@@ -171,7 +134,7 @@ def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
                 running.begin(found, self, args, kwargs, calling_frame())
                 result = await original(self, *args, **kwargs)
                 if gives_connection and running.operation:
-                    return _Connection(result, running)
+                    return GivenConnection(result, running.end)
                 running.end()
             except BaseException as error:
                 running.end(error)

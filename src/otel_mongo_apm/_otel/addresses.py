@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opentelemetry.semconv.attributes.network_attributes import (
+    NETWORK_PEER_ADDRESS,
+    NETWORK_PEER_PORT,
+)
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 
-from .semconv import REPLICA_SET_NAME
+from .semconv import REDACTED, REPLICA_SET_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opentelemetry.util.types import AttributeValue
 
     Address = tuple[str, int | None]
     Attributes = dict[str, AttributeValue]
+
+DEFAULT_PORT = 27017
+
+# How many of the servers that a client is configured with are named.
+MAX_SEEDS = 5
+
+# Hosts that are none but parts of a password; see `redact`.
+_redacted: set[str] = set()
+
+
+def redact(hosts: Iterable[str]) -> None:
+    """Never show these hosts, nor the ports that come with them.
+
+    Args:
+        hosts: What PyMongo takes for the names of servers, though it belongs to credentials.
+    """
+    _redacted.update(hosts)
 
 
 def server_attributes(address: Address) -> Attributes:
@@ -21,8 +44,55 @@ def server_attributes(address: Address) -> Attributes:
     >>> server_attributes(("/tmp/mongodb-27017.sock", None))
     {'server.address': '/tmp/mongodb-27017.sock'}
     """
+    return _attributes(address, SERVER_ADDRESS, SERVER_PORT)
+
+
+def peer_attributes(address: Address) -> Attributes:
+    """The same for the server that was contacted, by the name that PyMongo has for it.
+
+    >>> peer_attributes(("db.example", 27017))
+    {'network.peer.address': 'db.example', 'network.peer.port': 27017}
+    """
+    return _attributes(address, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT)
+
+
+def _attributes(address: Address, host_name: str, port_name: str) -> Attributes:
     host, port = address
-    return {SERVER_ADDRESS: host} if port is None else {SERVER_ADDRESS: host, SERVER_PORT: port}
+    if host in _redacted:
+        return {host_name: REDACTED}
+    return {host_name: host} if port is None else {host_name: host, port_name: port}
+
+
+def target_attributes(seeds: Iterable[Address], srv_host: str | None = None) -> Attributes:
+    """The attributes of what a client is configured to connect to.
+
+    Source: ``server.address`` and ``server.port`` of database clients in OpenTelemetry's semantic
+    conventions 1.45.
+
+    Args:
+        seeds: The servers that are configured.
+        srv_host: The host whose SRV record names them, if there is one.
+
+    >>> target_attributes([("db.example", 27017)])
+    {'server.address': 'db.example'}
+    >>> target_attributes([("b", 27018), ("a", 27017)])
+    {'server.address': 'a:27017,b:27018'}
+    >>> target_attributes([("h.example", 27017)], "cluster.example")
+    {'server.address': 'mongodb+srv://cluster.example'}
+    """
+    if srv_host:
+        return {SERVER_ADDRESS: f"mongodb+srv://{srv_host}"}
+    sorted_seeds = sorted(seeds, key=written)
+    if len(sorted_seeds) == 1:
+        host, port = sorted_seeds[0]
+        return server_attributes((host, None if port == DEFAULT_PORT else port))
+    has_ports = any(port not in {None, DEFAULT_PORT} for _, port in sorted_seeds)
+    names = [written(seed) if has_ports else _host(seed) for seed in sorted_seeds[:MAX_SEEDS]]
+    return {SERVER_ADDRESS: ",".join(names)} if names else {}
+
+
+def _host(address: Address) -> str:
+    return REDACTED if address[0] in _redacted else address[0]
 
 
 def replica_set_attributes(name: str | None) -> Attributes:
@@ -39,6 +109,6 @@ def written(address: Address) -> str:
     '[::1]:27017'
     """
     host, port = address
-    if port is None:
-        return host
+    if port is None or host in _redacted:
+        return _host(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

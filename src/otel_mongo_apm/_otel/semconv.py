@@ -1,6 +1,6 @@
 """Names that opentelemetry-semantic-conventions lacks, or has only among its incubating ones.
 
-Sources: OpenTelemetry semantic conventions 1.44, ``db`` spans and ``db.client.*`` metrics, and the
+Sources: OpenTelemetry semantic conventions 1.45, ``db`` spans and ``db.client.*`` metrics, and the
 OpenTelemetry specification of MongoDB's drivers; what begins with ``mongodb.`` is ours.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 SCOPE_NAME: Final = "otel_mongo_apm"
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.45.0"
 
 # Values.
 MONGODB: Final = "mongodb"
@@ -19,6 +19,8 @@ UNIX: Final = "unix"
 ADMIN: Final = "admin"
 IDLE: Final = "idle"
 USED: Final = "used"
+REDACTED: Final = "REDACTED"
+OTHER_POOLS: Final = "_OTHER"
 
 # Prefixes.
 DB_CLIENT: Final = "db.client."
@@ -43,6 +45,8 @@ CONNECTION_STATE: Final = "db.client.connection.state"
 CONNECTION_CLOSE_REASON: Final = "mongodb.client.connection.close.reason"
 CONNECTION_CREATED: Final = "mongodb.client.connection.created"
 RETRY_COUNT: Final = "mongodb.client.retry.count"
+ERROR_NAME: Final = "mongodb.client.error.name"
+DNS_QUESTION_NAME: Final = "dns.question.name"
 HEARTBEAT_AWAITED: Final = "mongodb.client.heartbeat.awaited"
 REPLICA_SET_NAME: Final = "mongodb.replica_set.name"
 SERVER_TYPE: Final = "mongodb.client.server.type"
@@ -78,6 +82,7 @@ PEER_SERVICE: Final = "peer.service"
 # Spans.
 SELECT_SERVER: Final = "select server"
 CHECK_OUT_CONNECTION: Final = "check out connection"
+LOOK_UP_SRV_RECORD: Final = "look up SRV record"
 TOPOLOGY_DISCOVERY: Final = "mongodb.topology.discovery"
 TOPOLOGY_OUTAGE: Final = "mongodb.topology.outage"
 TRANSACTION: Final = "transaction"
@@ -94,17 +99,22 @@ CLIENT_SERVER_DESCRIPTION_CHANGED: Final = "mongodb.client.server.description_ch
 CLIENT_SERVER_HEARTBEAT_FAILED: Final = "mongodb.client.server.heartbeat.failed"
 CLIENT_QUERY_EXPLAINED: Final = "mongodb.client.query.explained"
 CLIENT_POOL_CLEARED: Final = "mongodb.client.connection.pool.cleared"
+CLIENT_SRV_LOOKUP_SUCCEEDED: Final = "mongodb.client.srv.lookup.succeeded"
+CLIENT_SRV_LOOKUP_FAILED: Final = "mongodb.client.srv.lookup.failed"
 
 # Metrics.
 DB_CLIENT_RESPONSE_RETURNED_ROWS: Final = "db.client.response.returned_rows"
 DB_CLIENT_CONNECTION_COUNT: Final = "db.client.connection.count"
-DB_CLIENT_CONNECTION_MAX: Final = "db.client.connection.max"
+DB_CLIENT_CONNECTION_LIMIT: Final = "db.client.connection.limit"
 DB_CLIENT_CONNECTION_IDLE_MIN: Final = "db.client.connection.idle.min"
 DB_CLIENT_CONNECTION_PENDING_REQUESTS: Final = "db.client.connection.pending_requests"
 DB_CLIENT_CONNECTION_TIMEOUTS: Final = "db.client.connection.timeouts"
 DB_CLIENT_CONNECTION_CREATE_TIME: Final = "db.client.connection.create_time"
 DB_CLIENT_CONNECTION_WAIT_TIME: Final = "db.client.connection.wait_time"
 DB_CLIENT_CONNECTION_USE_TIME: Final = "db.client.connection.use_time"
+MONGODB_CLIENT_RETRIES: Final = "mongodb.client.retries"
+MONGODB_CLIENT_SERVER_SELECTION_DURATION: Final = "mongodb.client.server.selection.duration"
+DNS_LOOKUP_DURATION: Final = "dns.lookup.duration"
 MONGODB_CLIENT_EXPLAIN_DROPS: Final = "mongodb.client.query.explain.drops"
 MONGODB_CLIENT_POOL_CLEARS: Final = "mongodb.client.connection.pool.clears"
 MONGODB_CLIENT_CONNECTION_CLOSES: Final = "mongodb.client.connection.closes"

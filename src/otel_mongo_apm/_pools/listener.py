@@ -17,6 +17,7 @@ from otel_mongo_apm._otel.semconv import (
     CLIENT_POOL_CLEARED,
     CONNECTION_CLOSE_REASON,
     OTHER_ERROR,
+    POOL_NAME,
 )
 from otel_mongo_apm._otel.shield import shielded_listener
 
@@ -128,7 +129,10 @@ class PoolTelemetry(ConnectionPoolListener):
         pool.min_size = event.options.get("minPoolSize", 0)
 
     def pool_ready(self, event: PoolReadyEvent) -> None:
-        """Do nothing: that its server is known is told by a heartbeat."""
+        """Count from 0 what may happen to a pool; its client, if it was passed, is known by now."""
+        pool = self._pools.identify(event.address)
+        if instruments := self.telemetry.pool_instruments:
+            instruments.start_counting(pool.attributes)
 
     def pool_cleared(self, event: PoolClearedEvent) -> None:
         """Tell that connections were given up; it also shows at once what a server has become."""
@@ -255,7 +259,7 @@ def _pool_cleared(address: Address, pool: Pool) -> ClusterEvent:
     return ClusterEvent(
         CLIENT_POOL_CLEARED,
         time.time_ns(),
-        {**server_attributes(address), **pool.attributes},
+        {**server_attributes(address), POOL_NAME: pool.name},
         f"Connection pool {pool.name} cleared",
         address,
         is_warning=True,

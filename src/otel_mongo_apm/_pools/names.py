@@ -1,50 +1,49 @@
-"""The names of pools, each its own within the process."""
+"""What identifies a pool in metrics: whose it is, and of which server."""
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import chain, count
 from typing import TYPE_CHECKING
-from weakref import ref
 
+from opentelemetry.semconv.attributes.db_attributes import DB_SYSTEM_NAME
+
+from otel_mongo_apm._driver.clients import app_name
+from otel_mongo_apm._driver.targets import target
+from otel_mongo_apm._metrics.names import admits_pool
 from otel_mongo_apm._otel.addresses import written
-
-from .pool import Pool
+from otel_mongo_apm._otel.semconv import MONGODB, OTHER_POOLS, POOL_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Any
 
     from otel_mongo_apm._otel.addresses import Address
 
-# Each until it is closed or gone. Not a WeakValueDictionary: of two threads that call its
-# `setdefault` at once, both may be told that the name is theirs.
-_pools_by_name: dict[str, ref[Pool]] = {}
+    from .pool import Pool
 
 
-def _has_own_name(pool: Pool) -> bool:
-    """Let a pool have its name, if no other has it."""
-    reference = ref(pool, partial(_free, pool.name))
-    return _pools_by_name.setdefault(pool.name, reference) is reference
+def pool_name(address: Address, application: str | None) -> str:
+    """The name of a pool; those of several clients may have the same, and are added up.
 
-
-def _free(name: str, reference: ref[Pool]) -> None:
-    if _pools_by_name.get(name) is reference:
-        _pools_by_name.pop(name, None)
-
-
-def named_pool(address: Address, application: str | None) -> Pool:
-    """Make a pool with a name that no other of this process has."""
+    >>> pool_name(("db.example", 27017), None)
+    'db.example:27017'
+    >>> pool_name(("db.example", 27017), "billing")
+    'db.example:27017/billing'
+    """
     server = written(address)
-    suffixes: Iterator[object] = chain([application] if application else [], count(2))
-    names = chain([server], (f"{server}/{suffix}" for suffix in suffixes))
-    return next(pool for pool in map(Pool, names) if _has_own_name(pool))
+    return f"{server}/{application}" if application else server
 
 
-def free_name(pool: Pool) -> None:
-    """Let another pool have the name of one that is closed."""
-    _pools_by_name.pop(pool.name, None)
+def identify(pool: Pool, address: Address, client: Any) -> None:
+    """Give a pool its name and attributes.
 
-
-def forget_names() -> None:
-    """Know no names; the child of a fork has none of its parent's pools."""
-    _pools_by_name.clear()
+    Args:
+        pool: The pool.
+        address: That of its server.
+        client: Whose it is; none if that is not known.
+    """
+    name = pool_name(address, None if client is None else app_name(client))
+    if admits_pool(name):
+        pool.name = name
+        pool.attributes = {DB_SYSTEM_NAME: MONGODB, POOL_NAME: name, **target(client)}
+    else:
+        pool.name = OTHER_POOLS
+        pool.attributes = {DB_SYSTEM_NAME: MONGODB, POOL_NAME: OTHER_POOLS}

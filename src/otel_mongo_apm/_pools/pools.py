@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otel_mongo_apm._driver.clients import app_name
+from otel_mongo_apm._otel.addresses import written
 
-from .names import forget_names, free_name, named_pool
+from .names import identify
 from .pool import Pool
 
 if TYPE_CHECKING:
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._otel.addresses import Address
+
+# How many closed pools are kept for their last connections to come back to. Where servers come and
+# go there is no end of them.
+MAX_CLOSED = 16
 
 
 class Pools(dict["Address", Pool]):
@@ -25,16 +29,23 @@ class Pools(dict["Address", Pool]):
         # In the child of a fork many threads may be the first to meet one; then all take the same.
         return self.setdefault(address, self._new(address))
 
+    def identify(self, address: Address) -> Pool:
+        """Learn whose a pool is, now that its client may be known; return it."""
+        pool = self[address]
+        identify(pool, address, self._client())
+        return pool
+
     def close(self, address: Address) -> None:
-        """Close a pool, and let another have its name."""
-        if (pool := self.get(address)) and not pool.is_closed:
+        """Observe a pool no longer."""
+        if pool := self.get(address):
             pool.is_closed = True
-            free_name(pool)
+        closed = [each for each, pool in list(self.items()) if pool.is_closed]
+        for each in closed[:-MAX_CLOSED]:
+            self.pop(each, None)
 
     def start_anew(self) -> None:
         """Know no pools; the child of a fork has none of its parent's connections."""
         self.clear()
-        forget_names()
 
     def has_room(self, address: Address) -> bool:
         """Whether a server's pool has a connection free that nobody waits for; if it is known."""
@@ -45,10 +56,10 @@ class Pools(dict["Address", Pool]):
 
     def create(self, address: Address) -> Pool:
         """Begin a pool anew."""
-        self.close(address)
         pool = self[address] = self._new(address)
         return pool
 
     def _new(self, address: Address) -> Pool:
-        client = self._client()
-        return named_pool(address, None if client is None else app_name(client))
+        pool = Pool(written(address))
+        identify(pool, address, self._client())
+        return pool

@@ -12,6 +12,8 @@ from otel_mongo_apm._otel.older_names import are_older_names_wanted, older_names
 from otel_mongo_apm._otel.semconv import MONGODB, PEER_SERVICE, SCHEMA_URL, SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
+from .changes import changed
+
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
 
@@ -50,6 +52,10 @@ class Telemetry:
         if peer:
             more[PEER_SERVICE] = peer
         return {**attributes, **more} if more else attributes
+
+    def change(self, settings: Settings) -> None:
+        """Let clients that are there have other settings, as far as those can change."""
+        self.settings = changed(self.settings, settings)
 
     def turn_off(self) -> None:
         """Go quiet; what has started still ends, and is measured."""

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from otel_mongo_apm._driver.classes import client_classes
 from otel_mongo_apm._driver.client_reference import ClientReference
-from otel_mongo_apm._driver.clients import check, is_made_by_driver, is_made_by_encryption
+from otel_mongo_apm._driver.clients import (
+    check,
+    forget_frame,
+    is_made_by_driver,
+    is_made_by_encryption,
+)
 from otel_mongo_apm._driver.keywords import WithOurs, hide_ours, keyword_among
+from otel_mongo_apm._driver.targets import redact_misread_credentials
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
 from otel_mongo_apm._otel.shield import quietly_shielded
 
@@ -26,6 +32,11 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
+
+# PyMongo's constructors warn of what their callers do. Python, when it looks for the caller, skips
+# a frame of `importlib._bootstrap`, which it recognizes by such a file name. There is no such file,
+# so tracebacks have no source of it.
+_FILE = f"{__file__} (as importlib._bootstrap)"
 
 
 class NewClients:
@@ -45,20 +56,19 @@ def _made_with_listeners(
     original: Callable[..., None], is_in_force: Callable[[], bool]
 ) -> Callable[..., None]:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # As in tracebacks.
-        changed = _with_listeners(self, kwargs) if is_in_force() else None
+        changed = _with_listeners(self, args, kwargs) if is_in_force() else None
         original(self, *args, **(changed or kwargs))
         if changed:
             _made(self)
 
-    # PyMongo's constructors warn of what their callers do. Python, when it looks for the caller,
-    # skips a frame of `importlib._bootstrap`, which it recognizes by such a file name.
-    name = f"{__file__} (as importlib._bootstrap)"
-    __init__.__code__ = __init__.__code__.replace(co_filename=name)
+    __init__.__code__ = __init__.__code__.replace(co_filename=_FILE)
     return functools.wraps(original)(__init__)
 
 
 @quietly_shielded
-def _with_listeners(client: object, keywords: dict[str, Any]) -> dict[str, Any] | None:
+def _with_listeners(
+    client: object, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> dict[str, Any] | None:
     """The keywords with which a client is to be made; none if it is left alone."""
     keyword = keyword_among(keywords)
     given = keywords.get(keyword)
@@ -67,6 +77,7 @@ def _with_listeners(client: object, keywords: dict[str, Any]) -> dict[str, Any] 
         return None
     if new_clients.telemetry:
         resolve_conflict(new_clients.telemetry)
+    redact_misread_credentials(args[0] if args else keywords.get("host"))
     ours = ours_among(given or ())
     if ours and ours[0].client.belongs_to(client):
         return keywords
@@ -95,6 +106,9 @@ def _made(client: Any) -> None:
     check(client)
     hide_ours(client)
     tell_native_tracing(client)
+    forget_frame(client, _FILE)
+    if ours := ours_among(client.options.event_listeners):
+        resolve_conflict(ours[0].telemetry, client)
 
 
 def _wrap_all() -> Iterator[Undo]:

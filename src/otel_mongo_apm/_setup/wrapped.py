@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from otel_mongo_apm._commands.propagation import wrap_connections
 from otel_mongo_apm._operations.calls import wrap_calls
 from otel_mongo_apm._operations.transactions import wrap_transactions
+from otel_mongo_apm._waits.failed_calls import wrap_failed_calls
+from otel_mongo_apm._waits.lookups import wrap_lookups
 from otel_mongo_apm._waits.selection import wrap_server_selection
 
 from .closing import wrap_close
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 
 def wrap(*, traces_operations: bool, propagates_comments: bool) -> list[Undo]:
     """Wrap what has no event; return what undoes it."""
-    undos = [wrap_constructors(), wrap_server_selection(), wrap_close()]
+    undos = [wrap_constructors(), wrap_server_selection(), wrap_lookups(), wrap_failed_calls()]
+    undos.append(wrap_close())
     if traces_operations:
         undos += [wrap_transactions(), wrap_calls()]
     if propagates_comments:
         undos.append(wrap_connections())
-    return undos
+    return undos[::-1]  # Two of them wrap the same methods, one around the other.
 
 
 def wrap_for(telemetry: Telemetry) -> list[Undo]:

@@ -1,4 +1,4 @@
-"""What a caller waited for before its command was sent: a server, a connection.
+"""What happens before a command is sent: waits for a server, a connection or DNS; failed calls.
 
 `_operations` and the packages above it may import it.
 """

@@ -6,12 +6,19 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.semconv.attributes.db_attributes import DB_OPERATION_NAME, DB_SYSTEM_NAME
+
+from otel_mongo_apm._driver.background import is_background
 from otel_mongo_apm._driver.classes import topology_classes
 from otel_mongo_apm._driver.clients import topology_of
 from otel_mongo_apm._driver.failures import exception_failure
 from otel_mongo_apm._driver.keywords import hide_ours
 from otel_mongo_apm._driver.listeners import listeners_of
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
+from otel_mongo_apm._metrics.names import bounded, failure_attributes
+from otel_mongo_apm._otel.encoding import encodable
+from otel_mongo_apm._otel.semconv import MONGODB
 from otel_mongo_apm._otel.shield import quietly_shielded
 from otel_mongo_apm._pools.listener import PoolTelemetry
 
@@ -20,7 +27,9 @@ from .spans import Waits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._driver.wrapping import Undo
+    from otel_mongo_apm._otel.addresses import Attributes
 
     IsInForce = Callable[[], bool]
 
@@ -37,6 +46,9 @@ class _SelectionObserver:
         self._sees_cluster = pools.telemetry.sees_cluster
         self._cluster = pools.cluster
         self._waits = pools.waits if isinstance(pools.waits, Waits) else None
+        self._instruments = pools.telemetry.command_instruments
+        # In seconds; what took less has not waited.
+        self._threshold = pools.telemetry.settings.wait_span_threshold
 
     @quietly_shielded
     def ended(
@@ -50,17 +62,28 @@ class _SelectionObserver:
         if self._sees_cluster and is_occasion:
             cluster.open()  # A load-balanced client has no heartbeats that would.
             cluster.have_told()
-        if self._waits and (error or seconds >= self._waits.threshold):
+        if error or seconds >= self._threshold:
             failure = exception_failure(error) if error else None
             # An enumeration's member that is a string, too.
-            self._waits.selected(str(getattr(operation, "value", operation)), seconds, failure)
+            self._tell(encodable(str(getattr(operation, "value", operation))), seconds, failure)
+
+    def _tell(self, operation: str, seconds: float, failure: Failure | None) -> None:
+        if self._waits:
+            self._waits.selected(operation, seconds, failure)
+        if self._instruments and is_instrumentation_enabled() and not is_background():
+            attributes: Attributes = {DB_SYSTEM_NAME: MONGODB, DB_OPERATION_NAME: operation}
+            if failure:
+                attributes |= failure_attributes(failure)
+            self._instruments.server_selection_duration.record(seconds, bounded(attributes))
 
 
 @quietly_shielded
 def _find_observer(topology: Any) -> _SelectionObserver | None:
     listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
     ours = next(listeners, None)
-    is_needed = ours and (ours.telemetry.sees_cluster or ours.waits)
+    is_needed = ours and (
+        ours.telemetry.sees_cluster or ours.waits or ours.telemetry.settings.metrics
+    )
     if ours and (client := ours.client()):
         hide_ours(client)  # If its SRV record was looked up just now, its options are new.
     observer = _SelectionObserver(ours) if ours and is_needed else None

@@ -17,14 +17,18 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_mongo_apm._driver.background import is_background
 from otel_mongo_apm._driver.next_command import can_tell, next_command
-from otel_mongo_apm._otel.addresses import server_attributes
+from otel_mongo_apm._driver.targets import target
+from otel_mongo_apm._otel.addresses import peer_attributes, server_attributes
 from otel_mongo_apm._otel.semconv import (
     CHECK_OUT_CONNECTION,
     CONNECTION_CREATED,
+    DNS_QUESTION_NAME,
+    LOOK_UP_SRV_RECORD,
     MONGODB,
     POOL_NAME,
     SELECT_SERVER,
 )
+from otel_mongo_apm._otel.told_failures import failure_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from otel_mongo_apm._cluster.timeline import Timeline
+    from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._driver.failures import Failure
     from otel_mongo_apm._otel.addresses import Address, Attributes
     from otel_mongo_apm._settings.telemetry import Telemetry
@@ -54,6 +59,7 @@ class Waits:
     """Makes the wait spans of one client, each when its wait is over.
 
     Args:
+        client: The client.
         telemetry: What all clients share.
         timeline: The client's cluster events.
         parent: The context of the operation that waits. If there is none, a wait belongs to the
@@ -62,14 +68,20 @@ class Waits:
 
     def __init__(
         self,
+        client: ClientReference,
         telemetry: Telemetry,
         timeline: Timeline,
         parent: Callable[[Timeline], Context | None] = _current,
     ) -> None:
-        settings = telemetry.settings
+        self._client = client
         self._telemetry = telemetry
         self._timeline = timeline
         self._parent = parent
+        self.take_settings()
+
+    def take_settings(self) -> None:
+        """Take over the settings that can change."""
+        settings = self._telemetry.settings
         self._error_messages = settings.error_messages
         self._require_parent = settings.require_parent
         # In seconds.
@@ -84,7 +96,7 @@ class Waits:
             seconds: How long it took.
             failure: Why there is no server.
         """
-        attributes: Attributes = {DB_SYSTEM_NAME: MONGODB}
+        attributes = self._of_target()
         if operation:
             attributes[DB_OPERATION_NAME] = operation
         self._span(SELECT_SERVER, attributes, seconds, failure)
@@ -107,21 +119,38 @@ class Waits:
             failure: Why there is no connection.
             is_new: Whether the caller has created the connection; None if it has none.
         """
-        attributes: Attributes = {
-            DB_SYSTEM_NAME: MONGODB,
-            **server_attributes(address),
-            POOL_NAME: pool_name,
-        }
+        # MongoDB's own convention knows a server only as the one that is contacted.
+        is_mongodb = self._telemetry.traces_operations
+        contacted = server_attributes(address) if is_mongodb else peer_attributes(address)
+        attributes = {**self._of_target(), **contacted, POOL_NAME: pool_name}
         attributes |= _next_command_attributes()
         if is_new is not None:
             attributes[CONNECTION_CREATED] = is_new
         self._span(CHECK_OUT_CONNECTION, attributes, seconds, failure)
+
+    def looked_up(self, question: str, seconds: float, failure: Failure | None = None) -> None:
+        """Tell of a look-up of an SRV record.
+
+        Args:
+            question: The name that was asked for.
+            seconds: How long it took.
+            failure: Why there is no answer.
+        """
+        attributes = {**self._of_target(), DNS_QUESTION_NAME: question}
+        self._span(LOOK_UP_SRV_RECORD, attributes, seconds, failure)
+
+    def _of_target(self) -> Attributes:
+        if self._telemetry.traces_operations:
+            return {DB_SYSTEM_NAME: MONGODB}
+        return {DB_SYSTEM_NAME: MONGODB, **target(self._client())}
 
     def _span(
         self, name: str, attributes: Attributes, seconds: float, failure: Failure | None
     ) -> None:
         if not self._is_wanted():
             return
+        if failure:
+            failure_shown()
         end = time.time_ns()
         start = end - round(max(seconds, 0) * SECOND)
         context = self._parent(self._timeline)

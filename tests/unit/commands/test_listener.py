@@ -7,9 +7,11 @@ import logging
 import sys
 import threading
 import time
+import weakref
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 import pytest
 from bson.code import Code
 from events import ADDRESS, MILLISECOND, REQUEST_ID, failed, started, succeeded
@@ -27,7 +29,7 @@ from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry, client_telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from opentelemetry.trace import Span
 
@@ -35,14 +37,16 @@ if TYPE_CHECKING:
 
 FIND = {"find": "users", "filter": {"age": 30}, "$db": "shop"}
 FOUND = {"cursor": {"id": 0, "ns": "shop.users", "firstBatch": [{"_id": 1}, {"_id": 2}]}, "ok": 1.0}
-CREATION_ATTRIBUTES = {
+# Of a client that nobody knows; the next has what it is configured with.
+OF_ANY_CLIENT = {
     "db.system.name": "mongodb",
     "db.operation.name": "find",
     "db.namespace": "shop",
     "db.collection.name": "users",
-    "server.address": "db.example",
-    "server.port": 27017,
+    "network.peer.address": "db.example",
+    "network.peer.port": 27017,
 }
+CREATION_ATTRIBUTES = {**OF_ANY_CLIENT, "server.address": "db.example,standby.example"}
 RECORDED_ATTRIBUTES = {
     "db.query.text": '{"find":"users","filter":{"age":"?"}}',
     "db.response.returned_rows": 2,
@@ -50,10 +54,19 @@ RECORDED_ATTRIBUTES = {
 
 
 @pytest.fixture
-def commands_with(telemetry: InMemoryTelemetry) -> Callable[..., CommandTelemetry]:
+def client() -> Iterator[pymongo.MongoClient[Any]]:
+    """A client that is configured with two servers, and connects to none."""
+    with pymongo.MongoClient("mongodb://standby.example,db.example", connect=False) as client:
+        yield client
+
+
+@pytest.fixture
+def commands_with(
+    client: pymongo.MongoClient[Any], telemetry: InMemoryTelemetry
+) -> Callable[..., CommandTelemetry]:
     def make(**settings: Any) -> CommandTelemetry:
         shared = Telemetry(Settings(**telemetry.providers, **settings))
-        return ClientTelemetry(shared, ClientReference()).command_listener()
+        return ClientTelemetry(shared, ClientReference(weakref.ref(client))).command_listener()
 
     return make
 
@@ -74,7 +87,7 @@ def test_a_command_has_a_span(commands, telemetry):
     assert span.status.status_code is StatusCode.UNSET
     assert dict(span.attributes) == {**CREATION_ATTRIBUTES, **RECORDED_ATTRIBUTES}
     assert span.instrumentation_scope.name == "otel_mongo_apm"
-    assert span.instrumentation_scope.schema_url == "https://opentelemetry.io/schemas/1.44.0"
+    assert span.instrumentation_scope.schema_url == "https://opentelemetry.io/schemas/1.45.0"
     assert len(commands.in_flight) == 0
 
 
@@ -112,8 +125,8 @@ def test_on_a_unix_socket(commands, telemetry):
     commands.started(started(FIND, address=("/tmp/mongodb-27017.sock", None)))
     commands.succeeded(succeeded("find"))
 
-    assert telemetry.span.attributes["server.address"] == "/tmp/mongodb-27017.sock"
-    assert "server.port" not in telemetry.span.attributes
+    assert telemetry.span.attributes["network.peer.address"] == "/tmp/mongodb-27017.sock"
+    assert "network.peer.port" not in telemetry.span.attributes
 
 
 def test_a_server_error(commands, telemetry):
@@ -133,7 +146,8 @@ def test_a_server_error(commands, telemetry):
         "db.query.text": RECORDED_ATTRIBUTES["db.query.text"],
     }
     (duration,) = telemetry.points("db.client.operation.duration")
-    assert duration.attributes == {**CREATION_ATTRIBUTES, **error}
+    name = {"mongodb.client.error.name": "BadValue"}
+    assert duration.attributes == {**CREATION_ATTRIBUTES, **error, **name}
 
 
 def test_an_error_message_if_wanted(commands_with, telemetry):
@@ -235,7 +249,7 @@ def test_samplers_see_what_is_known():
     assert sampler.seen == {
         "name": "find users",
         "kind": SpanKind.CLIENT,
-        **CREATION_ATTRIBUTES,
+        **OF_ANY_CLIENT,
     }
 
 
@@ -259,7 +273,7 @@ def test_a_span_that_is_not_sampled_costs_nothing():
     commands.succeeded(succeeded("find", FOUND))
 
     (duration,) = telemetry.points("db.client.operation.duration")
-    assert duration.attributes == CREATION_ATTRIBUTES
+    assert duration.attributes == OF_ANY_CLIENT
     assert duration.data.count == 1
     assert telemetry.points("db.client.response.returned_rows")[0].data.sum == 2
     assert telemetry.spans == ()
@@ -612,10 +626,8 @@ def test_a_hook_that_sends_a_command(commands_with, telemetry):
 @pytest.fixture
 def two_names(monkeypatch):
     """Let metrics name two commands, two databases and two collections."""
-    monkeypatch.setattr(names, "MAX_METRIC_NAMES", 2)
-    monkeypatch.setattr(names, "_commands", names._Names("commands"))
-    monkeypatch.setattr(names, "_databases", names._Names("databases"))
-    monkeypatch.setattr(names, "_collections", names._Names("collections"))
+    for kind in ("commands", "databases", "collections"):
+        monkeypatch.setattr(names, f"_{kind}", names._Names(kind, 2))
 
 
 def test_metrics_name_so_many_collections(commands, telemetry, two_names, caplog):
@@ -770,8 +782,8 @@ def test_contexts_hold_numbers(commands, on_a_connection):
     kept = {key.name: value for key, value in copy_context().items() if value is not None}
     ours = {name: value for name, value in kept.items() if name.startswith("otel_mongo_apm")}
 
-    assert len(ours) == 2
-    assert set(map(type, ours.values())) == {int}
+    assert len(ours) == 4
+    assert set(map(type, ours.values())) == {int, float}
 
 
 def test_expected_retries_are_bounded(commands, monkeypatch):

@@ -130,7 +130,7 @@ def test_aggregations(client, pipeline, name):
 
     made = call("_retry_internal", None, Aggregation().get_cursor, None, None, "aggregate")
 
-    assert made == ApiCall(name, "shop", "users")
+    assert made == ApiCall(name, "shop", "users", command="aggregate")
 
 
 def test_kinds_of_writes(client):

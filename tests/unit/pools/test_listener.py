@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 
+import pymongo
 import pymongo.errors
 import pytest
 from events import ADDRESS
@@ -27,12 +29,14 @@ from pymongo.monitoring import (
 from otel_mongo_apm import Settings
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._driver.client_reference import ClientReference
-from otel_mongo_apm._pools import names, pool
+from otel_mongo_apm._metrics import names as metric_names
+from otel_mongo_apm._pools import pool
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry
 
 POOL = "db.client.connection.pool.name"
-NAME = {POOL: "db.example:27017"}
+NAME = {"db.system.name": "mongodb", POOL: "db.example:27017"}
+PEER = {"network.peer.address": "db.example", "network.peer.port": 27017}
 SERVER = {"server.address": "db.example", "server.port": 27017}
 
 
@@ -79,7 +83,9 @@ def driver(telemetry):
 
 def values(telemetry, name):
     return {
-        tuple(point.attributes.values()): point.data.value
+        (point.attributes[POOL], point.attributes.get("db.client.connection.state")): (
+            point.data.value
+        )
         for point in telemetry.points(f"db.client.connection.{name}")
     }
 
@@ -87,6 +93,12 @@ def values(telemetry, name):
 def counts(telemetry):
     found = values(telemetry, "count")
     return found["db.example:27017", "idle"], found["db.example:27017", "used"]
+
+
+def counted(telemetry, name):
+    """What has been counted at least once, with its attributes."""
+    points = telemetry.points(f"mongodb.client.connection.{name}")
+    return [(point.attributes, point.data.value) for point in points if point.data.value]
 
 
 def test_a_connection_s_life(driver, telemetry):
@@ -107,10 +119,10 @@ def test_a_connection_s_life(driver, telemetry):
 
 def test_limits(driver, telemetry):
     """The pool's limits are told; one without a limit has none."""
-    assert values(telemetry, "max") == {("db.example:27017",): 7}
-    assert values(telemetry, "idle.min") == {("db.example:27017",): 2}
+    assert values(telemetry, "limit") == {("db.example:27017", None): 7}
+    assert values(telemetry, "idle.min") == {("db.example:27017", None): 2}
     driver.create(maxPoolSize=0)
-    assert values(telemetry, "max") == {}
+    assert values(telemetry, "limit") == {}
 
 
 def test_pending(driver, telemetry):
@@ -207,9 +219,9 @@ def test_told_twice(driver, telemetry):
     driver.check_in(1)
 
     assert counts(telemetry) == (0, 0)
-    (closes,) = telemetry.points("mongodb.client.connection.closes")
-    assert closes.data.value == 1
-    assert closes.attributes == {**NAME, "mongodb.client.connection.close.reason": "error"}
+    assert counted(telemetry, "closes") == [
+        ({**NAME, "mongodb.client.connection.close.reason": "error"}, 1)
+    ]
 
 
 def test_times(driver, telemetry):
@@ -255,8 +267,7 @@ def test_a_long_wait(driver, telemetry):
     assert wait.parent.span_id == request.get_span_context().span_id
     assert wait.end_time - wait.start_time == 250_000_000
     assert dict(wait.attributes) == {
-        "db.system.name": "mongodb",
-        **SERVER,
+        **PEER,
         **NAME,
         "mongodb.client.connection.created": False,
     }
@@ -274,9 +285,9 @@ def test_every_wait(telemetry):
 @pytest.mark.parametrize(
     ("reason", "error_type", "timeouts"),
     [
-        ("timeout", "pymongo.errors.WaitQueueTimeoutError", [1]),
-        ("poolClosed", "_OTHER", []),
-        ("connectionError", "pymongo.errors.AutoReconnect", []),
+        ("timeout", "pymongo.errors.WaitQueueTimeoutError", 1),
+        ("poolClosed", "_OTHER", 0),
+        ("connectionError", "pymongo.errors.AutoReconnect", 0),
     ],
 )
 def test_no_connection(driver, telemetry, reason, error_type, timeouts):
@@ -289,15 +300,13 @@ def test_no_connection(driver, telemetry, reason, error_type, timeouts):
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description == error_type.rpartition(".")[2]
     assert dict(span.attributes) == {
-        "db.system.name": "mongodb",
-        **SERVER,
+        **PEER,
         **NAME,
         "error.type": error_type,
     }
-    (failures,) = telemetry.points("mongodb.client.connection.checkout.failures")
-    assert failures.attributes == {**NAME, "error.type": error_type}
-    counted = telemetry.points("db.client.connection.timeouts")
-    assert [point.data.value for point in counted] == timeouts
+    assert counted(telemetry, "checkout.failures") == [({**NAME, "error.type": error_type}, 1)]
+    (point,) = telemetry.points("db.client.connection.timeouts")
+    assert point.data.value == timeouts
 
 
 def test_no_connection_while_handling_an_exception(driver, telemetry):
@@ -330,11 +339,10 @@ def test_a_cleared_pool(driver, telemetry, caplog):
     caplog.set_level(logging.DEBUG, "otel_mongo_apm.cluster")
     driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
 
-    (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
-    assert (clears.attributes, clears.data.value) == (NAME, 1)
+    assert counted(telemetry, "pool.clears") == [(NAME, 1)]
     (event,) = driver.client.timeline.after(0)
     assert event.name == "mongodb.client.connection.pool.cleared"
-    assert event.attributes == {**SERVER, **NAME}
+    assert event.attributes == {**SERVER, POOL: "db.example:27017"}
     assert caplog.records == []  # PyMongo may hold its locks.
     driver.client.cluster.tell()
     assert [(record.levelno, record.message) for record in caplog.records] == [
@@ -348,8 +356,7 @@ def test_a_cleared_pool_that_nobody_is_told_of(telemetry):
     for _ in range(3):
         driver.listener.pool_cleared(PoolClearedEvent(ADDRESS))
 
-    (clears,) = telemetry.points("mongodb.client.connection.pool.clears")
-    assert clears.data.value == 3
+    assert counted(telemetry, "pool.clears") == [(NAME, 3)]
     assert driver.client.timeline.latest == 0
     assert len(driver.client.cluster.untold) == 0
 
@@ -376,30 +383,82 @@ def test_a_closed_pool(driver, telemetry):
     driver.fail("poolClosed")
 
     assert values(telemetry, "count") == {}
-    assert telemetry.points("mongodb.client.connection.closes")[0].data.value == 1
+    assert [number for _, number in counted(telemetry, "closes")] == [1]
 
 
-def test_names(driver, telemetry):
-    """Each pool has a name of its own, and a closed one leaves its name to others."""
-    others = [Driver(telemetry) for _ in range(2)]
-    for other in others:
-        other.create()
-    names = {name for (name,) in values(telemetry, "max")}
+def test_pools_of_one_name(driver, telemetry):
+    """Pools of one name are added up, whichever client was first; a closed one counts no longer."""
+    other = Driver(telemetry)
+    other.create(maxPoolSize=3, minPoolSize=1)
+    for each in (driver, other):
+        each.connect(1)
+        each.wait()
+    together = [values(telemetry, name) for name in ("limit", "idle.min", "pending_requests")]
+    connections = counts(telemetry)
     driver.listener.pool_closed(PoolClosedEvent(ADDRESS))
-    driver.create()
 
-    assert names == {"db.example:27017", "db.example:27017/2", "db.example:27017/3"}
-    assert driver.client.pools[ADDRESS].name == "db.example:27017"
+    name = ("db.example:27017", None)
+    assert together == [{name: 10}, {name: 3}, {name: 2}]
+    assert connections == (2, 0)
+    assert values(telemetry, "limit") == {name: 3}
 
 
-def test_a_name_after_the_application(driver, telemetry):
-    """A second pool of one server is named after its client's application, if that has a name."""
-    pools = [names.named_pool(ADDRESS, "billing") for _ in range(2)]
+def test_pools_of_one_name_of_which_one_has_no_limit(driver, telemetry):
+    """Of pools of one name there is no limit if one of them has none."""
+    other = Driver(telemetry)
+    other.create(maxPoolSize=0)
 
-    assert [pool.name for pool in pools] == [
-        "db.example:27017/billing",
-        "db.example:27017/2",
-    ]
+    assert values(telemetry, "limit") == {}
+
+
+def test_a_name_with_the_application(telemetry):
+    """A pool's name has its client's application, if that has a name, and says what it is of."""
+    with pymongo.MongoClient(
+        "mongodb://b,a:1/?appName=billing", connect=False, event_listeners=[]
+    ) as client:
+        shared = Telemetry(Settings(**telemetry.providers))
+        pools = ClientTelemetry(shared, ClientReference(weakref.ref(client))).pools
+
+        assert pools[ADDRESS].name == "db.example:27017/billing"
+        assert pools[ADDRESS].attributes == {
+            **NAME,
+            POOL: "db.example:27017/billing",
+            "server.address": "a:1,b:27017",
+        }
+
+
+def test_so_many_names(telemetry, monkeypatch, caplog):
+    """Beyond the bound all pools have one name for them all, which is said once."""
+    monkeypatch.setattr(metric_names, "_pools", metric_names._Names("connection pools", 2, "more"))
+    pools = ClientTelemetry(Telemetry(Settings(**telemetry.providers)), ClientReference()).pools
+    names = [pools.create(("db.example", port)).name for port in (1, 2, 3, 4, 1)]
+
+    assert names == ["db.example:1", "db.example:2", "_OTHER", "_OTHER", "db.example:1"]
+    assert pools["db.example", 3].attributes == {"db.system.name": "mongodb", POOL: "_OTHER"}
+    assert caplog.messages == ["Metrics name the first 2 connection pools; more."]
+
+
+def test_closed_pools_are_forgotten(telemetry):
+    """Where servers come and go, only the last closed pools are kept."""
+    driver = Driver(telemetry)
+    for port in range(100):
+        driver.listener.pool_created(PoolCreatedEvent(("db.example", port), {}))
+        if port:
+            driver.listener.pool_closed(PoolClosedEvent(("db.example", port)))
+
+    assert len(driver.client.pools) == 17
+    assert not driver.client.pools["db.example", 0].is_closed
+
+
+def test_counters_begin_with_0(driver, telemetry):
+    """What may happen to a pool is counted from 0, so that its first time is an increase."""
+    names = ("pool.clears", "closes", "checkout.failures")
+    points = [telemetry.points(f"mongodb.client.connection.{name}") for name in names]
+
+    assert [{point.data.value for point in each} for each in points] == [{0}, {0}, {0}]
+    reasons = {each.attributes["mongodb.client.connection.close.reason"] for each in points[1]}
+    assert reasons == {"stale", "idle", "error", "poolClosed"}
+    assert [point.data.value for point in telemetry.points("db.client.connection.timeouts")] == [0]
 
 
 def test_off(telemetry):
@@ -438,7 +497,9 @@ def test_switched_off(driver, telemetry):
 
     assert telemetry.spans == ()
     assert values(telemetry, "count") == {}
-    assert not [name for name in telemetry.metrics() if name.startswith("db.client.connection")]
+    measured = [name for name in telemetry.metrics() if name.startswith("db.client.connection")]
+    assert measured == ["db.client.connection.timeouts"]  # From before.
+    assert counted(telemetry, "closes") == counted(telemetry, "checkout.failures") == []
     assert driver.client.timeline.after(0) == []
 
 

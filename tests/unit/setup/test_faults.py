@@ -320,7 +320,7 @@ def test_every_method_is_shielded(client, caplog, capfd, listener, name):
     for _ in range(3):
         method(Unreadable())
 
-    asks_nothing = {"pool_ready", "connection_created", "checked_in", "closed"}
+    asks_nothing = {"take_settings", "connection_created", "checked_in", "closed"}
     is_heartbeat_s_start = (listener.__name__, name) == ("HeartbeatTelemetry", "started")
     said = 0 if name in asks_nothing or is_heartbeat_s_start else 1
     assert len(heard(caplog)) == said
@@ -421,7 +421,7 @@ def test_an_observation_that_fails(client, telemetry, caplog, monkeypatch):
     for _ in range(3):
         collected = telemetry.metrics()
 
-    assert "db.client.connection.max" in collected
+    assert "db.client.connection.limit" in collected
     assert "db.client.connection.count" not in collected
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "connection_counts" in line.getMessage()

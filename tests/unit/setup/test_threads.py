@@ -23,7 +23,6 @@ from threads import THREADS, at_once
 from otel_mongo_apm import Settings
 from otel_mongo_apm._commands import cursors, in_flight
 from otel_mongo_apm._driver.client_reference import ClientReference
-from otel_mongo_apm._pools import names, pool
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry
 
@@ -184,18 +183,6 @@ def test_a_pool_that_all_make(client):
     at_once(work)
 
     assert [len(pool.connections) for pool in client.pools.values()] == [THREADS] * ROUNDS
-
-
-def test_names_of_pools():
-    """No two pools have the same name, however many clients are made at once."""
-    made: list[pool.Pool] = []
-
-    def work(number: int) -> None:
-        made.extend(names.named_pool(ADDRESS, None) for _ in range(5))
-
-    at_once(work)
-
-    assert len({pool.name for pool in made}) == len(made) == 5 * THREADS
 
 
 def test_collection_meanwhile(client, telemetry):

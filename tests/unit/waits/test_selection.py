@@ -44,6 +44,8 @@ def test_no_server(instrumented):
     assert dict(span.attributes) == {
         "db.system.name": "mongodb",
         "db.operation.name": "find",
+        "server.address": "127.0.0.1",
+        "server.port": 1,
         "error.type": "pymongo.errors.ServerSelectionTimeoutError",
     }
     assert span.end_time - span.start_time >= 40_000_000

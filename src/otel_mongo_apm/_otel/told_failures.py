@@ -1,0 +1,31 @@
+"""When a failure was told last, so that the call which fails of it does not tell it again."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from math import inf
+from time import monotonic
+
+# By the monotonic clock in seconds, in this thread or task.
+_measured_at: ContextVar[float] = ContextVar("otel_mongo_apm_failure_measured_at", default=-inf)
+_shown_at: ContextVar[float] = ContextVar("otel_mongo_apm_failure_shown_at", default=-inf)
+
+
+def failure_measured() -> None:
+    """Note that a failure was told in full: it is counted, and has a span if it is to have one."""
+    _measured_at.set(monotonic())
+
+
+def failure_shown() -> None:
+    """Note that a failure has a span."""
+    _shown_at.set(monotonic())
+
+
+def is_measured_since(began: float) -> bool:
+    """Whether a failure was told in full since a time by the monotonic clock, in seconds."""
+    return _measured_at.get() >= began
+
+
+def is_shown_since(began: float) -> bool:
+    """Whether a failure has had a span since then."""
+    return _shown_at.get() >= began
