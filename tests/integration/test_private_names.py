@@ -95,7 +95,6 @@ CASES = [
     Case("select_server", (renamed("select_server"),), SELECTION, lost=WAITS),
     Case("select_server", (renamed("selector", "topology"),), SELECTION, lost=WAITS),
     Case("_retry_internal", (renamed("_retry_internal"),), NEXT),
-    Case("_retry_internal", (renamed("operation"),), NEXT, also=(SELECTION,), lost=WAITS),
     Case(
         "description",
         (renamed("description"),),
@@ -348,7 +347,7 @@ def test_tomorrow(mongodb_uri, today, case):
 PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
 PUBLIC |= {"core", "AgnosticClientSession"}
 # Python's.
-PUBLIC |= {"cr_frame", "self"}
+PUBLIC |= {"cr_frame", "self", "value"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.
