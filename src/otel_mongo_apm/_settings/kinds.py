@@ -67,6 +67,14 @@ def _names(value: Any) -> frozenset[str]:
     return frozenset(name.strip() for name in names) - {""}
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if not value.strip():
+        raise ValueError
+    return value.strip()
+
+
 def names_of(what: str, pattern: str) -> Kind:
     """A kind of names. A name that cannot exist is invalid, because it would exclude nothing.
 
@@ -118,6 +126,8 @@ LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _lengt
 
 
 SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
+
+TEXT = Kind("a string that is not empty", _text, _text)
 
 # Commands that are often written in lower case; the server only accepts them with capitals.
 _WITH_CAPITALS = (

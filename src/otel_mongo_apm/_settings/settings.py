@@ -14,6 +14,7 @@ from .kinds import (
     HOOK,
     LENGTH,
     SECONDS,
+    TEXT,
     Kind,
     choice,
     provider_of,
@@ -105,6 +106,8 @@ class Settings:
         comment_propagation: ``"trace"`` adds the trace context to the comment of each command, so
             you can find the trace in the server's slow query log, profiler and ``currentOp``.
             Default: ``"off"``.
+        peer_service: The attribute ``peer.service`` of client spans. Some backends use it as the
+            name of the database on their service maps. Default: None, which sets no attribute.
 
     Raises:
         TypeError: A field's value has a wrong type.
@@ -149,6 +152,7 @@ class Settings:
     bind_measurements: bool = _setting(FLAG, default=True)
     explain_slower_than: float | None = _setting(SECONDS, None)
     comment_propagation: Literal["off", "trace"] = _setting(choice("off", "trace"), "off")
+    peer_service: str | None = _setting(TEXT, None)
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -54,7 +54,7 @@ def instrument_client(
             ``query_text="raw"``.
 
     Raises:
-        TypeError: The client is not a client of PyMongo or Motor, a keyword is unknown, or its
+        TypeError: `client` is not a client of PyMongo or Motor; or a keyword is unknown, or its
             value has a wrong type.
         ValueError: A keyword's value is invalid.
     """
