@@ -79,7 +79,9 @@ class CommandTelemetry(CommandListener):
         self.telemetry = telemetry
         self._instruments = telemetry.command_instruments
         self._timeline = timeline
-        self._signatures = CommandSignatures(telemetry.settings, client, self._instruments)
+        self._signatures = CommandSignatures(
+            telemetry.settings, client, telemetry.client_span, self._instruments
+        )
         self._cursors = OpenCursors()
         self._connections = connections
 

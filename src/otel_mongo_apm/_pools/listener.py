@@ -72,7 +72,13 @@ class CheckOuts(Protocol):
     threshold: float
 
     def checked_out(
-        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+        self,
+        address: Address,
+        pool_name: str,
+        seconds: float,
+        failure: Failure | None = None,
+        *,
+        is_new: bool | None = None,
     ) -> None:
         """Learn that a check out has ended."""
 
@@ -156,9 +162,11 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_ready(self, event: ConnectionReadyEvent) -> None:
         """Count a connection, and measure how long it took to make."""
+        pool = self._pools[event.address]
+        if self.waits:
+            pool.create(event.connection_id)
         if not self._counts:
             return
-        pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
         if (waiting := caller()) in pool.pending:
             pool.pending[waiting] = event.connection_id
@@ -197,7 +205,10 @@ class PoolTelemetry(ConnectionPoolListener):
         if instruments := self.telemetry.pool_instruments:
             instruments.connection_wait_time.record(seconds, pool.attributes)
         if self.waits and seconds >= self.waits.threshold:
-            self.waits.checked_out(address, self._pools[address].name, seconds)
+            pool = self._pools[address]
+            self.waits.checked_out(
+                address, pool.name, seconds, is_new=pool.has_created(connection_id, seconds)
+            )
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""

@@ -46,6 +46,7 @@ class Keywords(TypedDict, total=False):
     topology_metrics: bool | None
     explain_slower_than: float | None
     comment_propagation: Literal["off", "trace"] | None
+    peer_service: str | None
     capture_statement: bool | None
 
 
