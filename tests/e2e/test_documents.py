@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # What is shown rather than run; what is in a file is read by the tests of what reads it.
-SHOWN = {"text", "json", "yaml", "promql"}
+SHOWN = {"text", "javascript", "json", "yaml", "promql"}
 SHELL = {"bash", "console"}
+# Where each of these is set, nothing is sent to a collector.
+EXPORTERS = ("OTEL_TRACES_EXPORTER=", "OTEL_METRICS_EXPORTER=", "OTEL_LOGS_EXPORTER=")
 # What sets up. These tests run in what it has set up; CI runs it all on a new machine.
 SET_UP = re.compile(r"^(pip|make|git|nox|cd|docker|\.ci/run|\S*python3 -m venv)\b.*$", re.MULTILINE)
 
@@ -36,6 +38,10 @@ from pymongo import MongoClient
 
 with MongoClient(os.environ["MONGODB_URI"]) as client:
     print(client.admin.command("ping"))
+"""
+# A server's log, as the documents read it.
+SERVER_LOG = """\
+{"msg": "Slow query", "attr": {"command": {"comment": {"traceparent": "00-0af7651916cd43dd-b7ad-01"}}}}
 """
 # Where documents say `MongoClient()` they mean the reader's own server.
 READERS_OWN = """import pymongo
@@ -112,7 +118,7 @@ def test_shell(source, environment, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source", [block for block in of(*SHELL) if "EXPORTER=none" in block.values[0]]
+    "source", [block for block in of(*SHELL) if all(each in block.values[0] for each in EXPORTERS)]
 )
 def test_ends_at_once(source, environment, tmp_path):
     """Where there is no collector, what is documented ends as soon as without any telemetry."""
