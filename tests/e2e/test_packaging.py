@@ -223,6 +223,18 @@ def test_command(python):
     assert told.endswith("Problems\n  none\n")
 
 
+def test_run_without_its_extra(python):
+    """`otel-mongo-apm run` says what it lacks, and how to get it; it runs nothing."""
+    command = [python.with_name("otel-mongo-apm"), "run", "--", "echo", "ran"]
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == (
+        "otel-mongo-apm run needs rich and opentelemetry-sdk."
+        " Run: pip install 'otel-mongo-apm[view]'\n"
+    )
+
+
 def test_zero_code(python):
     """`opentelemetry-instrument` finds the package and instruments."""
     program = (
