@@ -59,11 +59,11 @@ def failover(picture) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def without_mongod(tmp_path: Path) -> Iterator[str]:
-    """The packages that are installed here, but for the one with mongod, as a PYTHONPATH."""
+    """Our package and those that are installed, but for the one with mongod, as a PYTHONPATH."""
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith("fiftyone"):
             (tmp_path / entry.name).symlink_to(entry)
-    return str(tmp_path)
+    return os.pathsep.join([str(EXAMPLES.with_name("src")), str(tmp_path)])
 
 
 def section(output: str, title: str) -> str:
