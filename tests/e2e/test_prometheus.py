@@ -85,6 +85,7 @@ def observed() -> Iterator[Observed]:
         "OTEL_EXPORTER_PROMETHEUS_HOST": HOST,
         "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
         "OTEL_PYTHON_MONGO_APM_POOL_USE_TIME": "true",
+        "OTEL_PYTHON_MONGO_APM_RETURNED_ROWS": "both",
     }
     narrow = "&maxPoolSize=3&minPoolSize=1&waitQueueTimeoutMS=1000&heartbeatFrequencyMS=1000"
     with (

@@ -24,6 +24,7 @@ from otel_mongo_apm._driver.documents import (
 from otel_mongo_apm._driver.targets import target
 from otel_mongo_apm._metrics.names import bounded
 from otel_mongo_apm._otel.addresses import peer_attributes, server_attributes
+from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 from .exclusions import gate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address, Attributes
+    from otel_mongo_apm._otel.bound import Record
     from otel_mongo_apm._settings.settings import Settings
 
     from .exclusions import Gate
@@ -54,6 +56,7 @@ class CommandSignature:
         metric_attributes: What measurements carry. Shared; do not mutate.
         gate: Decides whether such a command has a span; all have one if there is none.
         batch_field: The field that holds a batch of writes.
+        record_duration: Measures one that succeeded, in seconds, if durations are measured.
     """
 
     address: Address
@@ -63,6 +66,7 @@ class CommandSignature:
     metric_attributes: Attributes
     gate: Gate | None
     batch_field: str | None
+    record_duration: Record | None
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
@@ -72,8 +76,8 @@ class CommandSignatures(dict["Key", CommandSignature]):
         self, settings: Settings, client: ClientReference, instruments: Instruments | None = None
     ) -> None:
         super().__init__()
-        self._instruments = instruments
         self._settings = settings
+        self._instruments = instruments
         self._client = client
 
     def __missing__(self, key: Key) -> CommandSignature:
@@ -97,15 +101,23 @@ class CommandSignatures(dict["Key", CommandSignature]):
             of_span = _as_drivers_have_them({**named, **server_attributes(address)}, summarized)
         else:
             of_span = attributes
+        metric_attributes = bounded(attributes) if self._settings.metrics else attributes
         return CommandSignature(
             address=address,
             collection=collection,
             span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
             attributes=of_span,
-            metric_attributes=bounded(attributes) if self._settings.metrics else attributes,
+            metric_attributes=metric_attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
+            record_duration=self._record_duration(metric_attributes),
         )
+
+    def _record_duration(self, attributes: Attributes) -> Record | None:
+        if not self._instruments:
+            return None
+        histogram = self._instruments.operation_duration
+        return bound(histogram, attributes, may_bind=self._settings.bind_measurements)
 
 
 def command_attributes(name: str, database: str | None, collection: str | None) -> Attributes:
