@@ -153,6 +153,20 @@ def test_line_is_where_the_alert_begins(alert, title):
     assert f" > {limit}" in " ".join(rule["expr"].split())
 
 
+def test_expected_errors_are_the_same():
+    """The panels leave out the errors that the alert leaves out."""
+    listed = re.compile(r'mongodb_client_error_name!~"([^"]+)"')
+    [rule] = [rule for rule in RULES if rule["alert"] == "MongoDBErrorRatio"]
+    shown = [
+        each for each in expressions() if "mongodb_client_retries_total" in each and "/" in each
+    ]
+
+    assert len(shown) == 2
+    assert {match for each in shown for match in listed.findall(each)} == {
+        *listed.findall(rule["expr"])
+    }
+
+
 @pytest.mark.parametrize("panel", [panel for panel in PANELS if panel["type"] == "stat"])
 def test_numbers_have_thresholds(panel):
     """A number at a glance has a colour that says whether it is good."""

@@ -23,6 +23,7 @@ from promql import (
     failed,
     increase,
     instances,
+    number,
     percentile,
     rate,
 )
@@ -61,7 +62,7 @@ def at_a_glance() -> Iterator[Json]:
         stat(
             "Outages",
             "Outages that ended in the time shown, added up over all instances.",
-            instant(increase(f"{OUTAGE}_count", SETS, REPLICA_SET), OF_REPLICA_SET),
+            instant(number(OUTAGE, SETS, REPLICA_SET), OF_REPLICA_SET),
             decimals=0,
             thresholds=red_from(1),
         ),

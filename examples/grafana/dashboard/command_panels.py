@@ -98,7 +98,8 @@ def commands() -> Iterator[Json]:
     )
     yield time_series(
         "Error ratio by collection",
-        f"The part of commands and calls that fail, less those that PyMongo retried. {TOP}",
+        "The part of commands and calls that fail. Retried commands and expected errors, such as "
+        f"duplicate keys, do not count. {TOP}",
         target(top(error_ratio(COLLECTION)), OF_COLLECTION),
         unit="percentunit",
         max=1,

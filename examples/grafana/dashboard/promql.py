@@ -5,6 +5,10 @@ from __future__ import annotations
 # Where alerts.yml begins to warn.
 SLOW = 0.5  # Seconds.
 MANY_ERRORS = 0.05
+# What it leaves out of the error ratio.
+EXPECTED = (
+    "DuplicateKey|DuplicateKeyError|IndexNotFound|NamespaceExists|NamespaceNotFound|WriteConflict"
+)
 
 # What the variables choose.
 PROCESSES = 'job=~"$service", instance=~"$instance"'
@@ -42,6 +46,12 @@ def rate(counter: str, selector: str, by: str = "") -> str:
     return f"sum {_by(by)}(rate({counter}{{{selector}}}[$__rate_interval]))"
 
 
+def number(histogram: str, selector: str, by: str) -> str:
+    """How often something happened in the time shown, if its series begin with the first time."""
+    now = f"{histogram}_count{{{selector}}}"
+    return f"sum by ({by}) (clamp_min({now} - ({now} offset $__range or {now} * 0), 0))"
+
+
 def increase(counter: str, selector: str, by: str = "") -> str:
     """How often something happened in the time shown."""
     return f"sum {_by(by)}(increase({counter}{{{selector}}}[$__range]))"
@@ -60,8 +70,9 @@ def mean(histogram: str, selector: str, by: str) -> str:
 
 
 def error_ratio(by: str = "") -> str:
-    """The part of commands that fail, less those that PyMongo retried, as in MongoDBErrorRatio."""
-    failures = rate(f"{DURATION}_count", failed(COMMANDS), by)
+    """The part of commands that fail as MongoDBErrorRatio has it: not expected, not retried."""
+    unexpected = f'{failed(COMMANDS)}, mongodb_client_error_name!~"{EXPECTED}"'
+    failures = rate(f"{DURATION}_count", unexpected, by)
     all_of_them = rate(f"{DURATION}_count", COMMANDS, by)
     retried = rate("mongodb_client_retries_total", COMMANDS, by)
     left = f"clamp_min(({failures} or {all_of_them} * 0) - ({retried} or {all_of_them} * 0), 0)"
