@@ -34,6 +34,14 @@ def tests(session: nox.Session, pymongo: str, motor: str, opentelemetry: str) ->
     session.run(*arguments, "-m", "not slow and alone")
 
 
+@nox.session
+def basic(session: nox.Session) -> None:
+    """Run unit and wire tests with as few packages as they need."""
+    session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1")
+    session.run("python", "-m", "pip", "install", "--quiet", "--group", "basic", ".")
+    session.run("pytest", "tests/unit", "tests/wire", *session.posargs)
+
+
 def _pinned(distribution: str, version: str) -> str:
     return f"{distribution}=={version}" if version else distribution
 

@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from otel_mongo_apm._settings.settings import (
-        FailedHook,
-        RequestHook,
-        ResponseHook,
-        Settings,
-    )
+    from otel_mongo_apm._settings.hooks import FailedHook, RequestHook, ResponseHook
+    from otel_mongo_apm._settings.settings import Settings
     from otel_mongo_apm._setup.existing import instrument_client
     from otel_mongo_apm._setup.instrumentor import MongoInstrumentor
     from otel_mongo_apm._setup.passed import event_listeners
@@ -40,10 +36,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "FailedHook": "._settings.settings",
+    "FailedHook": "._settings.hooks",
     "MongoInstrumentor": "._setup.instrumentor",
-    "RequestHook": "._settings.settings",
-    "ResponseHook": "._settings.settings",
+    "RequestHook": "._settings.hooks",
+    "ResponseHook": "._settings.hooks",
     "Settings": "._settings.settings",
     "event_listeners": "._setup.passed",
     "instrument_client": "._setup.existing",

@@ -67,3 +67,19 @@ def test_python(sessions):
     assert JOBS["python"]["strategy"]["matrix"]["python"] == supported
     assert named
     assert set(named) <= set(sessions)
+
+
+def test_free_threaded(sessions):
+    """A Python without the GIL is tried, too, with the GIL off whatever is imported."""
+    (version,) = [
+        step["with"]["python-version"]
+        for step in JOBS["free-threaded"]["steps"]
+        if "python-version" in step.get("with", {})
+    ]
+    (step,) = [
+        step for step in JOBS["free-threaded"]["steps"] if "--session" in step.get("run", "")
+    ]
+
+    assert version.endswith("t")
+    assert step["run"].rpartition(" ")[2] in sessions
+    assert step["env"] == {"PYTHON_GIL": "0"}

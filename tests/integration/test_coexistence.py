@@ -7,14 +7,17 @@ import re
 import subprocess
 import sys
 import textwrap
+import warnings
+from contextlib import ExitStack
 
 import pymongo
 import pytest
 from in_memory import InMemoryTelemetry
+from local_dns import srv_of
 from pymongo import monitoring
 from pymongo.client_options import ClientOptions
 
-from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm import MongoInstrumentor, event_listeners, instrument_client
 
 contrib = pytest.importorskip("opentelemetry.instrumentation.pymongo")
 sentry_sdk = pytest.importorskip("sentry_sdk")
@@ -60,15 +63,100 @@ def scopes(telemetry, mongodb_uri):
     return sorted(span.instrumentation_scope.name for span in finds), measured
 
 
-@in_any_order
-def test_warn(telemetry, other, mongodb_uri, instrument, caplog):
-    """That every command has two spans is said once, with what to do about it."""
-    instrument(telemetry, other)
+OURS, THEIRS = "otel_mongo_apm", "opentelemetry.instrumentation.pymongo"
 
-    assert scopes(telemetry, mongodb_uri) == (
-        ["opentelemetry.instrumentation.pymongo", "otel_mongo_apm"],
-        [1],
-    )
+
+@in_any_order
+def test_nobody_chose(telemetry, other, mongodb_uri, instrument, caplog, recwarn):
+    """By default each command has one span, ours; that is said once, where it is seen."""
+    warnings.simplefilter("always")
+    instrument(telemetry, other)
+    assert scopes(telemetry, mongodb_uri) == ([OURS], [1])
+    scopes(telemetry, mongodb_uri)
+
+    (record,) = (r for r in caplog.records if r.name == "otel_mongo_apm._setup.conflicts")
+    assert [str(each.message) for each in recwarn if each.category is UserWarning] == [
+        record.message
+    ]
+    assert "replaces its listener in each client" in record.message
+
+
+def finds(telemetry, client):
+    """Who makes the spans of a client's finds."""
+    telemetry.forget()
+    client.shop.users.find_one()
+    return [span.instrumentation_scope.name for span in telemetry.spans if "find" in span.name]
+
+
+@pytest.mark.filterwarnings("ignore:opentelemetry-instrumentation-pymongo:UserWarning")
+def test_clients_of_all_ages(telemetry, other, mongodb_uri):
+    """Whenever a client was made, it has one span for each command."""
+    with ExitStack() as clients:
+
+        def made(**keywords):
+            return clients.enter_context(pymongo.MongoClient(mongodb_uri, **keywords))
+
+        other.instrument(tracer_provider=telemetry.tracer_provider)
+        theirs = made()
+        passed = made(event_listeners=event_listeners(**telemetry.providers))
+        existing = made()
+        instrument_client(existing, **telemetry.providers)
+        MongoInstrumentor().instrument(**telemetry.providers)
+        ours = made()
+
+        assert finds(telemetry, theirs) == [THEIRS]
+        for client in (passed, existing, ours):
+            assert finds(telemetry, client) == [OURS]
+        MongoInstrumentor().uninstrument()
+        assert finds(telemetry, made()) == finds(telemetry, theirs) == [THEIRS]
+
+
+@pytest.mark.filterwarnings("ignore:opentelemetry-instrumentation-pymongo:UserWarning")
+def test_instrumented_once_more(telemetry, other, mongodb_uri):
+    """However often the other one comes back, our clients have one span for each command."""
+    MongoInstrumentor().instrument(**telemetry.providers)
+    for _ in range(2):
+        other.instrument(tracer_provider=telemetry.tracer_provider)
+        assert scopes(telemetry, mongodb_uri)[0] == [OURS]
+        telemetry.forget()
+        other.uninstrument()
+
+
+@pytest.mark.skipif(pymongo.version_tuple < (4, 12), reason="it looks the name up at once")
+@pytest.mark.filterwarnings("ignore:opentelemetry-instrumentation-pymongo:UserWarning")
+def test_before_the_name_is_looked_up(telemetry, other, mongodb_uri):
+    """A client whose SRV record is looked up later has one span for each command, too."""
+    (_, port), *_ = pymongo.uri_parser.parse_uri(mongodb_uri)["nodelist"]
+    other.instrument(tracer_provider=telemetry.tracer_provider)
+    MongoInstrumentor().instrument(**telemetry.providers)
+    with srv_of(port) as uri, pymongo.MongoClient(uri, connect=False) as client:
+        assert finds(telemetry, client) == [OURS]
+
+
+def test_without_command_spans(telemetry, other, mongodb_uri, caplog):
+    """Where ours makes no spans of commands there is no conflict."""
+    other.instrument(tracer_provider=telemetry.tracer_provider)
+    MongoInstrumentor().instrument(**telemetry.providers, command_spans=False)
+
+    assert scopes(telemetry, mongodb_uri) == ([THEIRS], [1])
+    assert [r for r in caplog.records if r.name == "otel_mongo_apm._setup.conflicts"] == []
+
+
+def test_warnings_that_are_errors(telemetry, other):
+    """Where warnings are errors, this one raises nothing."""
+    other.instrument(tracer_provider=telemetry.tracer_provider)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MongoInstrumentor().instrument(**telemetry.providers)
+
+
+@in_any_order
+@pytest.mark.filterwarnings("ignore:opentelemetry-instrumentation-pymongo:UserWarning")
+def test_warn(telemetry, other, mongodb_uri, instrument, caplog):
+    """With `warn` that every command has two spans is said once, with what to do about it."""
+    instrument(telemetry, other, on_conflict="warn")
+
+    assert scopes(telemetry, mongodb_uri) == ([THEIRS, OURS], [1])
     scopes(telemetry, mongodb_uri)
     (warning,) = (r for r in caplog.records if r.name == "otel_mongo_apm._setup.conflicts")
     assert warning.levelno == logging.WARNING
@@ -76,12 +164,12 @@ def test_warn(telemetry, other, mongodb_uri, instrument, caplog):
 
 
 @in_any_order
-def test_replace(telemetry, other, mongodb_uri, instrument):
-    """With `replace` the other one is uninstrumented."""
+def test_replace(telemetry, other, mongodb_uri, instrument, caplog):
+    """With `replace` its listener is replaced in our clients, without a warning."""
     instrument(telemetry, other, on_conflict="replace")
 
-    assert scopes(telemetry, mongodb_uri) == (["otel_mongo_apm"], [1])
-    assert not other.is_instrumented_by_opentelemetry
+    assert scopes(telemetry, mongodb_uri) == ([OURS], [1])
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 @in_any_order
@@ -103,9 +191,17 @@ def test_nobody_else(telemetry, other, mongodb_uri, caplog):
     assert [r for r in caplog.records if r.name == "otel_mongo_apm._setup.conflicts"] == []
 
 
-@pytest.mark.parametrize(("on_conflict", "warnings"), [("warn", 1), ("replace", 0), ("defer", 0)])
-def test_automatic(mongodb_uri, on_conflict, warnings):
-    """Under `opentelemetry-instrument` it is decided once all is loaded, in whichever order."""
+@pytest.mark.parametrize(
+    ("on_conflict", "spans", "told"),
+    [("", (0, 1), 1), ("warn", (1, 1), 1), ("replace", (0, 1), 0), ("defer", (1, 0), 0)],
+)
+def test_automatic(mongodb_uri, on_conflict, spans, told):
+    """With what `opentelemetry-bootstrap` installs, in whichever order it is loaded.
+
+    A handler of the root logger, as opentelemetry-instrumentation-logging adds one, does not hide
+    the warning.
+    """
+    pytest.importorskip("opentelemetry.instrumentation.logging")
     program = (
         "import os, pymongo; client = pymongo.MongoClient(os.environ['URI']);"
         "client.shop.users.find_one(); client.close()"
@@ -118,6 +214,7 @@ def test_automatic(mongodb_uri, on_conflict, warnings):
             "OTEL_TRACES_EXPORTER": "console",
             "OTEL_METRICS_EXPORTER": "none",
             "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": "true",
             "OTEL_PYTHON_MONGO_APM_ON_CONFLICT": on_conflict,
         },
         capture_output=True,
@@ -128,9 +225,8 @@ def test_automatic(mongodb_uri, on_conflict, warnings):
 
     theirs = process.stdout.count('"name": "shop.find"')
     ours = process.stdout.count('"name": "find users"')
-    assert (theirs, ours) == {"warn": (1, 1), "replace": (0, 1), "defer": (1, 0)}[on_conflict]
-    told = process.stderr.count("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pymongo")
-    assert told == warnings, process.stderr
+    assert (theirs, ours) == spans
+    assert process.stderr.count("DISABLED_INSTRUMENTATIONS=pymongo") == told, process.stderr
 
 
 def test_their_documented_example(mongodb_uri, monkeypatch):

@@ -494,6 +494,7 @@ def test_a_pool_that_is_cleared(instrumented, server, telemetry):
         outage = eventually(lambda: telemetry.named("mongodb.topology.outage"), "the outage")[0]
     (event,) = (e for e in outage.events if e.name == "mongodb.client.connection.pool.cleared")
     assert dict(event.attributes) == {
+        "cluster.event": f"Connection pool {server.host} cleared",
         "server.address": server.address[0],
         "server.port": server.port,
         POOL_NAME: pool_name(server),

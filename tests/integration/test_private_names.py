@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("shop")
 
 TESTS = Path(__file__).parents[1]
 # The clients of the program, by how they come to be instrumented.
-ALL = ("sync", "async", "passed", "existing")
+# Since 4.12 an SRV record is looked up at the first operation.
+LOOKED_UP_LATE = ("srv",) if pymongo.version_tuple >= (4, 12) else ()
+ALL = ("sync", "async", "passed", "existing", *LOOKED_UP_LATE)
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,21 @@ OWN = (
     " its own threads and tasks are taken for callers"
 )
 IDS = {kind: {"topology ID"} for kind in ALL}
-ALL_OF_EXISTING = {"existing": {"find users", "select server", "comment"}}
+SEEN_FROM_THE_START = {"find users", "select server", "check out connection", "comment"}
+SEEN_FROM_THE_START |= {"mongodb.topology.discovery", "topology ID", "request"}
+ALL_OF_MONGODB = SEEN_FROM_THE_START - {"request"}  # That is the application's.
+SRV = "_resolve_srv_info: clients whose SRV record was not looked up yet cannot be instrumented"
+ALL_OF_EXISTING = {
+    "existing": {"find users", "select server", "comment"},
+    **{kind: ALL_OF_MONGODB for kind in LOOKED_UP_LATE},  # noqa: C420
+}
 
 
-CLIENTS = 4 if pymongo.version_tuple >= (4, 11) else 3
+# What `repr()` of a client must not show.
+REPR = "repr"
+# What PyMongo says of a client that is never closed.
+STACK = "stack"
+CLIENTS = 3 + (pymongo.version_tuple >= (4, 11)) + bool(LOOKED_UP_LATE)
 # How many of them are counted in the end.
 OPEN = "clients that are not closed"
 
@@ -132,11 +145,22 @@ CASES = [
         "Topology._servers: it is not known whether a client has connected already",
     ),
     Case(
-        "_clients",
-        (renamed("_clients"),),
-        "MongoClient._clients: listeners that were passed do not find their client",
-        lost={"passed": {"mongodb.topology.discovery", "topology ID"}, OPEN: {"0"}},
-        told={OPEN: {"1"}},
+        "_topology_settings",
+        (("", r"\b_topology_settings\b", "_settings_of_topology"),),
+        "_topology_settings._stack: unclosed clients show a frame of otel-mongo-apm",
+        told={STACK: {"ours"}},
+    ),
+    Case(
+        "_stack",
+        (renamed("_stack"),),
+        "_topology_settings._stack: unclosed clients show a frame of otel-mongo-apm",
+        told={STACK: {"ours"}},
+    ),
+    Case(
+        "_options",
+        (renamed("_options"),),
+        "ClientOptions._options: repr() of clients shows that they have listeners",
+        told={REPR: {"event_listeners"}},
     ),
     Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
     Case(
@@ -184,6 +208,15 @@ CASES = [
         gone=("encryption",),
     ),
 ]
+OF_LATE_LOOKUPS = {"_resolve_srv_info", "keyword_opts"}
+if LOOKED_UP_LATE:
+    CASES += [
+        Case(name, (("mongo_client", pattern, replacement),), SRV, lost={"srv": ALL_OF_MONGODB})
+        for name, pattern, replacement in (
+            ("_resolve_srv_info", r"\b_resolve_srv_info\b", "_srv_info"),
+            ("keyword_opts", '"keyword_opts"', '"keywords"'),
+        )
+    ]
 
 
 PROGRAM = """
@@ -195,6 +228,7 @@ tomorrow.rewrite(changes, gone)
 
 import pymongo
 from in_memory import InMemoryTelemetry
+from local_dns import srv_of
 from otel_mongo_apm import MongoInstrumentor, event_listeners, instrument_client
 
 class Heard(logging.Handler):
@@ -238,6 +272,11 @@ existing = pymongo.MongoClient(uri)
 existing.shop.users.find_one()
 instrument_client(existing, **settings)
 use("existing", existing)
+if pymongo.version_tuple >= (4, 12):
+    with srv_of(pymongo.uri_parser.parse_uri(uri)["nodelist"][0][1]) as srv_uri:
+        client = pymongo.MongoClient(srv_uri, connect=False)
+        instrument_client(client, **settings)
+        use("srv", client)
 own = event_listeners(**settings)
 use("passed", pymongo.MongoClient(uri, event_listeners=own, connect=False))
 MongoInstrumentor().instrument(**settings)
@@ -248,6 +287,10 @@ if pymongo.version_tuple >= (4, 11):
 told["existing"] = sorted({"find users", "select server", "comment"} & {*told["existing"]})
 points = telemetry.points("mongodb.client.instances")
 told["clients that are not closed"] = [str(sum(point.data.value for point in points))]
+settings = [each for name, each in vars(clients[-1]).items() if "settings" in name][0]
+stacks = [each for name, each in vars(settings).items() if "_stack" in name]
+told["stack"] = ["ours"] if any("construction.py" in each for each in stacks) else []
+told["repr"] = ["event_listeners"] if "event_listeners" in repr(pymongo.MongoClient(uri)) else []
 print(json.dumps({"told": told, "said": said, "made": tomorrow.made}))
 """
 
@@ -266,14 +309,12 @@ def today(mongodb_uri):
 
 def test_today(today):
     """With PyMongo as it is nothing is lost."""
-    everything = {"find users", "select server", "check out connection"}
-    everything |= {"mongodb.topology.discovery", "topology ID", "request", "comment"}
-
     told = {kind: set(names) for kind, names in today["told"].items()}
-    assert len(told) == CLIENTS + 1
+    assert len(told) == CLIENTS + 3
     assert told.pop("existing") == {"find users", "select server", "comment"}
     assert told.pop(OPEN) == {"0"}
-    assert told == dict.fromkeys(told, everything)
+    assert told.pop(REPR) == told.pop(STACK) == set()
+    assert told == dict.fromkeys(told, SEEN_FROM_THE_START)
     assert [line for line in today["said"] if "lacks" in line] == []
 
 
@@ -306,10 +347,10 @@ PUBLIC |= {"cr_frame"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.
-LOOK_ELSEWHERE = {"callers", "client_reference", "documents", "failures", "given_connections"}
-LOOK_ELSEWHERE |= {"wrapping"}
+LOOK_ELSEWHERE = {"call_stack", "callers", "client_reference", "documents", "failures"}
+LOOK_ELSEWHERE |= {"given_connections", "queries", "raw_documents", "wrapping"}
 # Of look-ups of SRV records; changed in tests/wire/test_lookups.py.
-OF_LOOKUPS = {"_resolve_srv", "_resolve_srv_info"}
+OF_LOOKUPS = {"_resolve_srv"}
 LOOKUPS = {"get", "getattr", "hasattr"}
 PRIVATE = re.compile(r"_[A-Za-z]\w*|pymongo_|pymongo\.\w[\w.]*")
 
@@ -352,4 +393,4 @@ def test_every_name():
     """Each private name that `_driver` touches is changed in one of the cases."""
     names = {name for name in names_of_driver() if not name.startswith("__")}
 
-    assert names - PUBLIC - OF_LOOKUPS == {case.name for case in CASES}
+    assert names - PUBLIC - OF_LOOKUPS == {case.name for case in CASES} | OF_LATE_LOOKUPS

@@ -47,7 +47,7 @@ from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener
 
 from otel_mongo_apm import MongoInstrumentor
-from otel_mongo_apm._commands import cursors
+from otel_mongo_apm._commands import cursors, in_flight
 from otel_mongo_apm._setup.client import client_telemetry, ours_among
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ PAUSE = 2.5
 MAX_ENTRIES = 150
 # Cursors that PyMongo could not kill are kept up to a number. A small one is soon reached.
 cursors.MAX_CURSORS = 100
+# So is what the last command of a thread or a task that has ended would be retried as.
+in_flight.MAX_RETRIES = 100
 # What grows for as long as there are names that were not met before.
 NAMES = {"_Names._admitted", "_Keys"}
 # One series for each command. Of all there could be, some would only come late: they are the SDK's.
@@ -512,6 +514,7 @@ def soak(seconds: float, workers: int, seed: int, *, is_instrumented: bool = Tru
         findings.expect("spans ended", counts.ended, counts.started)
         findings.expect("spans exported", counts.exported, counts.started)
         findings.expect("durations", durations, soaking.sent.number)
+    in_flight._retries.clear()
     findings.expect("objects left", dict(leftovers.objects() - objects), {})
     left = {table: size for table, size in leftovers.tables().items() if table not in NAMES}
     findings.expect("entries left", dict(Counter(left) - Counter(tables)), {})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from motor.motor_asyncio import AsyncIOMotorClient
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import Span, get_tracer_provider
 from pymongo import AsyncMongoClient, MongoClient
@@ -62,6 +63,29 @@ def by_client(own: CommandListener) -> None:
     assert_type(instrument_client(client, error_messages=True), None)
     asynchronous: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(event_listeners=listeners)
     instrument_client(asynchronous)
+
+
+def by_motor(client: AsyncIOMotorClient[dict[str, Any]]) -> None:
+    instrument_client(client, wait_span_threshold=1)
+
+
+def with_settings(client: MongoClient[dict[str, Any]]) -> None:
+    settings = Settings(query_text="off")
+    MongoInstrumentor().instrument(settings, exclude_databases={"scratch"})
+    event_listeners(settings, query_text=None)
+    instrument_client(client, settings, events="none")
+
+
+def wrong_uses(client: MongoClient[dict[str, Any]]) -> None:
+    """Each of these is found, by both type checkers."""
+    MongoInstrumentor().instrument(query_text="some")  # type: ignore[arg-type]
+    MongoInstrumentor().instrument(request_hook=response_hook)  # type: ignore[arg-type]
+    MongoInstrumentor().instrument(query="off")  # type: ignore[call-arg]
+    event_listeners(metrics="off")  # type: ignore[arg-type]
+    event_listeners(exclude_commands=5)  # type: ignore[arg-type]
+    instrument_client(client, wait_span_threshold="50 ms")  # type: ignore[arg-type]
+    instrument_client("mongodb://localhost")  # type: ignore[arg-type]
+    instrument_client(client, {"query_text": "off"})  # type: ignore[arg-type]
 
 
 def by_settings() -> None:

@@ -15,6 +15,7 @@ from otel_mongo_apm._otel.semconv import (
     CLIENT_SERVER_DESCRIPTION_CHANGED,
     CLIENT_SERVER_HEARTBEAT_FAILED,
     CLIENT_SERVER_OPENED,
+    CLIENT_SRV_LOOKUP_FAILED,
     CLIENT_TOPOLOGY_CLOSED,
     CLIENT_TOPOLOGY_DESCRIPTION_CHANGED,
     CLIENT_TOPOLOGY_PRIMARY_CHANGED,
@@ -137,6 +138,10 @@ class Story:
             return Line(logging.DEBUG, event.line, repeats=episode.failures > 1)
         return self._lose(event, episode)
 
+    def _lookup_failed(self, event: ClusterEvent) -> Line:
+        is_told = self._of_topology.takes()
+        return Line(logging.WARNING if is_told else logging.DEBUG, event.line)
+
     def _server_changed(self, event: ClusterEvent) -> Line:
         if event.attributes[SERVER_TYPE] != UNKNOWN:
             return self._server_found(event)
@@ -231,6 +236,7 @@ class Story:
         return Line(level, text)
 
     _TELLERS: ClassVar[Mapping[str, Callable[[Story, ClusterEvent], Line]]] = {
+        CLIENT_SRV_LOOKUP_FAILED: _lookup_failed,
         CLIENT_SERVER_HEARTBEAT_FAILED: _heartbeat_failed,
         CLIENT_SERVER_DESCRIPTION_CHANGED: _server_changed,
         CLIENT_SERVER_OPENED: _server_added,

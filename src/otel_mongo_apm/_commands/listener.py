@@ -83,6 +83,11 @@ class CommandTelemetry(CommandListener):
         self._cursors = OpenCursors()
         self._connections = connections
 
+    def take_settings(self, spans: CommandSpans) -> None:
+        """Take over the settings that have changed, and what makes spans by them."""
+        self.spans = spans
+        self._signatures = CommandSignatures(self.telemetry.settings, self.client)
+
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
         context = get_current()

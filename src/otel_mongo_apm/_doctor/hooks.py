@@ -67,7 +67,8 @@ def hooks(settings: Mapping[str, Any], warnings: Warnings) -> Hooks:
     }
     with _client() as existing:
         is_ours = not MongoInstrumentor().is_instrumented_by_opentelemetry
-        MongoInstrumentor().instrument(**settings)
+        if is_ours:  # Else it would take these settings, too.
+            MongoInstrumentor().instrument(**settings)
         instrument_client(existing, **settings)
         with _client():
             found = replaced_methods()

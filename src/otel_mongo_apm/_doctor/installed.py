@@ -36,7 +36,11 @@ _TWO_SPANS = (
 # What happens for each value of `on_conflict`, and whether it is wrong.
 _CONFLICTS = {
     "warn": (_TWO_SPANS, True),
-    "replace": ("it will be uninstrumented, as on_conflict is 'replace'.", False),
+    None: ("its listener will be replaced in each client, with a warning.", False),
+    "replace": (
+        "its listener will be replaced in each client, as on_conflict is 'replace'.",
+        False,
+    ),
     "defer": ("it has the spans to itself, as on_conflict is 'defer'.", False),
 }
 
@@ -87,7 +91,7 @@ def automatic() -> str:
     return f"leaves it alone, as {_DISABLED} says" if _is_disabled(_OURS) else "loads it"
 
 
-def conflict(on_conflict: str) -> Conflict | None:
+def conflict(on_conflict: str | None) -> Conflict | None:
     """Say who else makes spans of the same commands, if somebody does."""
     if not _is_entry_point(_THEIRS) or _is_disabled(_THEIRS):
         return None

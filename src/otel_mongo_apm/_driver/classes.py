@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pymongo
 
@@ -20,12 +20,17 @@ def client_classes() -> Iterator[type[Any]]:
         yield pymongo.AsyncMongoClient
 
 
+class HasDelegate(Protocol):
+    """A client of Motor's: it has one of PyMongo's inside."""
+
+    @property
+    def delegate(self) -> pymongo.MongoClient[Any]:
+        """PyMongo's own client."""
+
+
 def srv_client_classes() -> Iterator[tuple[type[Any], bool]]:
     """Yield each class that looks up SRV records, and whether it is an asynchronous one."""
-    if pymongo.version_tuple < (
-        4,
-        12,
-    ):  # Until then the constructor did, before there was a client.
+    if pymongo.version_tuple < (4, 12):  # Until then the constructor did, without a client.
         return
     for cls in client_classes():
         if callable(getattr(cls, "_resolve_srv", None)):

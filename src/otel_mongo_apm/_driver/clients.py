@@ -83,6 +83,22 @@ def check(client: Any) -> None:
         warn_of_loss("Topology._closed", "clients that were closed may still be counted")
 
 
+def forget_frame(client: Any, file: str) -> None:
+    """Take the frame of a file out of what a client shows if it is never closed: who made it."""
+    settings = vars(client).get("_topology_settings")
+    stack = getattr(settings, "_stack", None)
+    if not isinstance(stack, str):
+        warn_of_loss(
+            "client._topology_settings._stack", "unclosed clients show a frame of otel-mongo-apm"
+        )
+        return
+    ours = f'  File "{file}"'
+    lines = stack.splitlines(keepends=True)
+    settings._stack = "".join(  # noqa: SLF001
+        line for line in lines if not line.startswith(ours)
+    )
+
+
 def topology_description(client: Any) -> TopologyDescription | None:
     """A client's live description; none before it has one."""
     if topology_of(client) is None:  # It is being made, or its SRV record was not looked up yet.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from .clients import topology_of
 from .private_names import warn_of_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 KEYWORD = "event_listeners"
 
@@ -61,7 +61,10 @@ def change_keyword(client: Any, old: Collection[object], new: Iterable[object]) 
     """
     if topology_of(client) is not None:
         return True
-    keywords = vars(client).get("_resolve_srv_info", {}).get("keyword_opts")
+    look_up = vars(client).get("_resolve_srv_info")
+    if look_up is None and "_topology" not in vars(client):
+        return True  # It is not known whether there is anything to look up, which was warned of.
+    keywords = look_up.get("keyword_opts") if isinstance(look_up, Mapping) else None
     if not isinstance(keywords, MutableMapping):
         warn_of_loss(
             "client._resolve_srv_info",

@@ -43,7 +43,7 @@ def _accepted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _read(kind: Kind, value: Any) -> Any:
     # YAML takes a word without quotes for a switch: `query_text: off` comes as False.
-    if value is False and kind not in {FLAG, NAMES}:
+    if value is False and kind not in {FLAG, *NAMES}:
         value = "off"
     # A text may stand for a number or a switch, as with `metrics: "${METRICS}"`.
     return kind.parse(value) if isinstance(value, str) and kind.parse else kind.check(value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +63,29 @@ def _names(value: Any) -> frozenset[str]:
     return frozenset(name.strip() for name in names) - {""}
 
 
-def _callable(value: Any) -> Any:
-    if not callable(value):
+def names_of(what: str, pattern: str) -> Kind:
+    """A kind of names; what does not look like one would exclude nothing, without a word.
+
+    Args:
+        what: What they name.
+        pattern: What each of them looks like.
+    """
+    is_name = re.compile(pattern).fullmatch
+
+    def check(value: Any) -> frozenset[str]:
+        names = _names(value)
+        if not all(map(is_name, names)):
+            raise ValueError
+        return names
+
+    return Kind(f"names of {what}, as an iterable or separated by commas", check, check)
+
+
+def _hook(value: Any) -> Any:
+    if not callable(value) or inspect.iscoroutinefunction(value):
         raise TypeError
+    with suppress(ValueError):  # Not everything that is written in C can be asked.
+        inspect.signature(value).bind("span", "event")  # It raises TypeError, too.
     return value
 
 
@@ -92,7 +115,23 @@ LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _lengt
 
 SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
 
-NAMES = Kind("names, as an iterable or separated by commas", _names, _names)
+# Commands that are often written without their capital letters; the server knows them with only.
+_WITH_CAPITALS = (
+    "abortTransaction|bulkWrite|commitTransaction|createIndexes|dropDatabase|dropIndexes|endSessions"
+    "|getMore|killCursors|listCollections|listDatabases|listIndexes|renameCollection|serverStatus"
+)
+
+# MongoDB's are written in camel case. Some of a server's own begin with an underscore.
+COMMANDS = names_of(
+    "commands as MongoDB has them (find, getMore)",
+    rf"(?!(?:{_WITH_CAPITALS.lower()})$)_?[a-z][A-Za-z0-9]*",
+)
+
+DATABASES = names_of("databases (shop)", r'[^/\\. "\0]+')
+
+COLLECTIONS = names_of("collections (users, shop.users)", r"[^.](?:.*[^.])?")
+
+NAMES = frozenset({COMMANDS, DATABASES, COLLECTIONS})
 
 
-HOOK = Kind("a function of a span and an event, or None", _callable)
+HOOK = Kind("a function, not async, of a span and an event, or None", _hook)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from .environment import as_drivers_do, from_environment, variable
-from .kinds import FLAG, HOOK, LENGTH, NAMES, SECONDS, Kind, choice, provider_of
+from .environment import as_drivers_do, from_environment, variable, warn_once
+from .kinds import (
+    COLLECTIONS,
+    COMMANDS,
+    DATABASES,
+    FLAG,
+    HOOK,
+    LENGTH,
+    SECONDS,
+    Kind,
+    choice,
+    provider_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
-    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+    from opentelemetry.trace import TracerProvider
+    from typing_extensions import Unpack
 
-    RequestHook = Callable[[Span, CommandStartedEvent], None]
-    ResponseHook = Callable[[Span, CommandSucceededEvent], None]
-    FailedHook = Callable[[Span, CommandFailedEvent], None]
-else:
-    # PyMongo is an extra and may not be there, but the names of the hooks' types are public.
-    RequestHook = ResponseHook = FailedHook = Callable[[Any, Any], None]
+    from .hooks import FailedHook, RequestHook, ResponseHook
+    from .keywords import Keywords
 
 
 T = TypeVar("T")
@@ -67,8 +75,9 @@ class Settings:
             before it has a span; one that failed always has one.
         events: Whether cluster events are told in spans, as log events, both or not at all.
         pool_metrics: Whether connection pools are measured.
-        on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: say so,
-            uninstrument it, or leave all spans to it.
+        on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: warn that
+            every command has two spans, replace its listener in each client, or leave all spans to
+            it. Default: replace, with a warning.
         pool_use_time: Whether the use of each connection is measured, too.
         topology_metrics: Whether servers, topology and heartbeats are measured.
         explain_slower_than: How long a command must take, in seconds, for its query to be explained
@@ -94,9 +103,9 @@ class Settings:
     query_text_max_length: int = _setting(LENGTH, 1024)
     query_text_keys: Literal["kept", "masked"] = _setting(choice("kept", "masked"), "kept")
     error_messages: bool = _setting(FLAG, default=False)
-    exclude_commands: frozenset[str] = _setting(NAMES, frozenset())
-    exclude_databases: frozenset[str] = _setting(NAMES, frozenset())
-    exclude_collections: frozenset[str] = _setting(NAMES, frozenset())
+    exclude_commands: frozenset[str] = _setting(COMMANDS, frozenset())
+    exclude_databases: frozenset[str] = _setting(DATABASES, frozenset())
+    exclude_collections: frozenset[str] = _setting(COLLECTIONS, frozenset())
     require_parent: bool = _setting(FLAG, default=False)
     wait_span_threshold: float = _setting(SECONDS, 0.010)
     events: Literal["span", "logs", "both", "none"] = _setting(
@@ -104,8 +113,8 @@ class Settings:
     )
     pool_metrics: bool = _setting(FLAG, default=True)
     pool_use_time: bool = _setting(FLAG, default=False)
-    on_conflict: Literal["warn", "replace", "defer"] = _setting(
-        choice("warn", "replace", "defer"), "warn"
+    on_conflict: Literal["warn", "replace", "defer"] | None = _setting(
+        choice("warn", "replace", "defer"), None
     )
     topology_metrics: bool = _setting(FLAG, default=True)
     explain_slower_than: float | None = _setting(SECONDS, None)
@@ -118,11 +127,15 @@ class Settings:
             object.__setattr__(self, setting.name, value)
 
     @classmethod
-    def resolve(cls, **keywords: Any) -> Settings:
+    def resolve(cls, settings: Settings | None = None, /, **keywords: Unpack[Keywords]) -> Settings:
         """Settings from keywords and, where none is given, from the environment.
 
         ``capture_statement=True`` is accepted for ``query_text="raw"``, as
         opentelemetry-instrumentation-pymongo has it.
+
+        Args:
+            settings: What to use instead of the environment and the defaults.
+            keywords: The fields of `Settings`.
 
         Raises:
             TypeError: A keyword is unknown, or its value is of a wrong type.
@@ -132,10 +145,30 @@ class Settings:
             message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
             raise TypeError(message)
         given = {name: value for name, value in keywords.items() if value is not None}
-        found = {**_without_alias(from_environment(KINDS)), **_without_alias(given)}
+        if settings is not None:
+            if not isinstance(settings, Settings):
+                message = f"Not a Settings object: {settings!r}."
+                raise TypeError(message)
+            return _unlikely_warned_of(replace(settings, **without_alias(given)))
+        found: dict[str, Any] = {**without_alias(from_environment(KINDS)), **without_alias(given)}
         if found.get("span_convention") == "mongodb":
             found = {**as_drivers_do(), **found}
-        return cls(**found)
+        return _unlikely_warned_of(cls(**found))
+
+
+# In seconds. Who says more has mostly meant milliseconds.
+UNLIKELY_THRESHOLD = 5.0
+
+
+def _unlikely_warned_of(settings: Settings) -> Settings:
+    """The settings; of a value that is accepted and hardly meant is warned once."""
+    seconds = settings.wait_span_threshold
+    if seconds >= UNLIKELY_THRESHOLD:
+        warn_once(
+            f"wait_span_threshold={seconds:g} is in seconds: waits shorter than {seconds:g} s have"
+            f" no spans. For {seconds:g} ms, set it to {seconds / 1000:g}."
+        )
+    return settings
 
 
 # Every keyword and what it accepts: the fields, and an alias that is none.
@@ -155,7 +188,7 @@ def _checked(name: str, value: Any) -> Any:
         raise type(error)(message) from None
 
 
-def _without_alias(values: dict[str, Any]) -> dict[str, Any]:
+def without_alias(values: dict[str, Any]) -> dict[str, Any]:
     """Replace `capture_statement`; where `query_text` is given beside it, that one counts."""
     if "capture_statement" in values and _checked(
         "capture_statement", values.pop("capture_statement")

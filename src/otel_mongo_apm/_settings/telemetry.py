@@ -11,6 +11,8 @@ from otel_mongo_apm._metrics.providers import instruments
 from otel_mongo_apm._otel.semconv import MONGODB, SCHEMA_URL, SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
+from .changes import changed
+
 if TYPE_CHECKING:
     from .settings import Settings
 
@@ -38,6 +40,10 @@ class Telemetry:
         self.has_met_conflict = self.has_met_native_tracing = False
         # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
         self.is_on = True
+
+    def change(self, settings: Settings) -> None:
+        """Let clients that are there have other settings, as far as those can change."""
+        self.settings = changed(self.settings, settings)
 
     def turn_off(self) -> None:
         """Go quiet; what has started still ends, and is measured."""

@@ -22,6 +22,7 @@ from otel_mongo_apm._operations.in_progress import context_in_progress
 from otel_mongo_apm._otel.shield import quietly_shielded
 from otel_mongo_apm._pools.listener import PoolTelemetry
 from otel_mongo_apm._pools.pools import Pools
+from otel_mongo_apm._waits.selection import observe_anew
 from otel_mongo_apm._waits.spans import Waits
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class ClientTelemetry:
             telemetry.topology_instruments,
         )
         self.cluster = Cluster(client, timeline, report)
+        self._commands: CommandTelemetry | None = None
+        self._slow_commands = self._made_slow_commands()
         if telemetry.command_instruments:
             telemetry.command_instruments.observed.add(self)
         if telemetry.topology_instruments:
@@ -81,19 +84,30 @@ class ClientTelemetry:
 
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
-        spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
-        return self._own(
-            CommandTelemetry(
-                self.client,
-                self.telemetry,
-                self.timeline,
-                self.in_flight,
-                self.connections,
-                spans(self.telemetry, self.timeline, self._slow_commands()),
-            )
+        self._commands = CommandTelemetry(
+            self.client,
+            self.telemetry,
+            self.timeline,
+            self.in_flight,
+            self.connections,
+            self._command_spans(),
         )
+        return self._own(self._commands)
 
-    def _slow_commands(self) -> SlowCommands | None:
+    def _command_spans(self) -> CommandSpans:
+        spans = MongodbCommandSpans if self.telemetry.traces_operations else CommandSpans
+        return spans(self.telemetry, self.timeline, self._slow_commands)
+
+    def take_settings(self) -> None:
+        """Take over the settings that can change."""
+        if self._commands:
+            self._commands.take_settings(self._command_spans())
+        if self.waits:
+            self.waits.take_settings()
+        if (client := self.client()) is not None:
+            observe_anew(client)
+
+    def _made_slow_commands(self) -> SlowCommands | None:
         threshold = self.telemetry.settings.explain_slower_than
         if threshold is None:
             return None
@@ -155,11 +169,15 @@ def client_telemetry(listener: Any) -> ClientTelemetry:
     return owner
 
 
+def clients_of(telemetry: Telemetry) -> list[ClientTelemetry]:
+    """The clients that are there of those that share settings."""
+    return [client for client in list(_alive.values()) if client.telemetry is telemetry]
+
+
 def end_clusters(telemetry: Telemetry) -> None:
     """End the discoveries and outages of the clients that share a telemetry, and tell them."""
-    for client in list(_alive.values()):
-        if client.telemetry is telemetry:
-            _end_cluster(client.cluster)
+    for client in clients_of(telemetry):
+        _end_cluster(client.cluster)
 
 
 @quietly_shielded

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from otel_mongo_apm._driver.clients import topology_of
+from otel_mongo_apm._driver.listeners import change_listeners
 
 if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
@@ -12,26 +17,64 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _OTHER_MODULE = "opentelemetry.instrumentation.pymongo"
+_ACTIVE = "opentelemetry-instrumentation-pymongo is active, too"
+_HOW_TO_END_IT = "Uninstall it, or set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pymongo"
 
 
-def resolve_conflict(telemetry: Telemetry) -> None:
-    """Look whether every command would have two spans and, the first time, do what is set."""
-    if telemetry.has_met_conflict or not (other := _active_other()):
+def resolve_conflict(telemetry: Telemetry, client: Any = None) -> None:
+    """Look whether every command would have two spans, do what is set, and say so once.
+
+    Args:
+        telemetry: What the clients share that would have them.
+        client: One of these that was just made.
+    """
+    if not telemetry.settings.command_spans or not (other := _active_other()):
         return
-    telemetry.has_met_conflict = True
     on_conflict = telemetry.settings.on_conflict
-    if on_conflict == "replace":
-        other.uninstrument()
-        _logger.info("opentelemetry-instrumentation-pymongo was active and is replaced.")
-    elif on_conflict == "defer":
+    if on_conflict == "defer":
         telemetry.stop_tracing()
-        _logger.info("opentelemetry-instrumentation-pymongo is active and has the spans to itself.")
-    else:
-        _logger.warning(
-            "opentelemetry-instrumentation-pymongo is active, too, so every command has two spans."
-            " Set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pymongo, or on_conflict to 'replace' or"
-            " 'defer'."
+    elif on_conflict != "warn" and client is not None:
+        _replace_listener(other, client)
+    if not telemetry.has_met_conflict:
+        telemetry.has_met_conflict = True
+        _tell(on_conflict)
+
+
+def _tell(on_conflict: str | None) -> None:
+    if on_conflict == "replace":
+        _logger.info("%s: its listener is replaced in each client.", _ACTIVE)
+    elif on_conflict == "defer":
+        _logger.info("%s, and has the spans to itself.", _ACTIVE)
+    elif on_conflict == "warn":
+        _warn(
+            f"{_ACTIVE}, so every command has two spans. {_HOW_TO_END_IT}, or set on_conflict to"
+            " 'replace' or 'defer'."
         )
+    else:
+        _warn(
+            f"{_ACTIVE}. otel-mongo-apm replaces its listener in each client, so that every command"
+            f" has one span. {_HOW_TO_END_IT}. To choose which one makes the spans, and to see this"
+            " no more, set on_conflict to 'replace' or 'defer'."
+        )
+
+
+def _warn(message: str) -> None:
+    _logger.warning(message)
+    # A handler of the root logger, as opentelemetry-instrumentation-logging adds one, need not show
+    # anything, and Python then shows nothing by itself.
+    if _logger.hasHandlers():
+        with suppress(UserWarning):  # Where warnings are errors, this one is not worth one.
+            warnings.warn_explicit(message, UserWarning, "otel_mongo_apm", 1)
+
+
+def _replace_listener(other: Any, client: Any) -> None:
+    """Take the other one's listener out of a client; clients that are not ours keep theirs."""
+    tracer = sys.modules[_OTHER_MODULE].CommandTracer
+    theirs = [each for each in client.options.event_listeners if isinstance(each, tracer)]
+    # PyMongo would put it back when it looks up an SRV record.
+    will_be_back = topology_of(client) is None
+    if theirs and (will_be_back or not change_listeners(client, theirs, [])):
+        other.uninstrument()
 
 
 def _active_other() -> Any:

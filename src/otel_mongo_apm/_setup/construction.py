@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from otel_mongo_apm._driver.classes import client_classes
 from otel_mongo_apm._driver.client_reference import ClientReference
-from otel_mongo_apm._driver.clients import check, is_made_by_driver, is_made_by_encryption
+from otel_mongo_apm._driver.clients import (
+    check,
+    forget_frame,
+    is_made_by_driver,
+    is_made_by_encryption,
+)
 from otel_mongo_apm._driver.keywords import WithOurs, hide_ours, keyword_among
 from otel_mongo_apm._driver.targets import redact_misread_credentials
 from otel_mongo_apm._driver.wrapping import Wrapping, replace_method
@@ -27,6 +32,11 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
+
+# PyMongo's constructors warn of what their callers do. Python, when it looks for the caller, skips
+# a frame of `importlib._bootstrap`, which it recognizes by such a file name. There is no such file,
+# so tracebacks have no source of it.
+_FILE = f"{__file__} (as importlib._bootstrap)"
 
 
 class NewClients:
@@ -51,10 +61,7 @@ def _made_with_listeners(
         if changed:
             _made(self)
 
-    # PyMongo's constructors warn of what their callers do. Python, when it looks for the caller,
-    # skips a frame of `importlib._bootstrap`, which it recognizes by such a file name.
-    name = f"{__file__} (as importlib._bootstrap)"
-    __init__.__code__ = __init__.__code__.replace(co_filename=name)
+    __init__.__code__ = __init__.__code__.replace(co_filename=_FILE)
     return functools.wraps(original)(__init__)
 
 
@@ -99,6 +106,9 @@ def _made(client: Any) -> None:
     check(client)
     hide_ours(client)
     tell_native_tracing(client)
+    forget_frame(client, _FILE)
+    if ours := ours_among(client.options.event_listeners):
+        resolve_conflict(ours[0].telemetry, client)
 
 
 def _wrap_all() -> Iterator[Undo]:

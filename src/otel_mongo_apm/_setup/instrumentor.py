@@ -10,12 +10,19 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from otel_mongo_apm._settings.configuration import Configuration
-from otel_mongo_apm._settings.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection
 
-    from otel_mongo_apm._settings.telemetry import Telemetry
+    from typing_extensions import Unpack
+
+    from otel_mongo_apm._settings.keywords import InstrumentKeywords
+    from otel_mongo_apm._settings.settings import Settings
+
+    from .instrumentation import Instrumentation
+
+# The keywords of every instrumentor, whatever it instruments.
+_OPENTELEMETRYS_OWN = {"skip_dep_check", "raise_exception_on_conflict"}
 
 
 class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untyped.
@@ -29,31 +36,49 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
     # Of what a configuration file says, opentelemetry-configuration makes keywords with this.
     configuration: ClassVar[type[Any]] = Configuration
 
-    _telemetry: Telemetry | None = None
-    _undo: Sequence[Callable[[], None]] = ()
+    _instrumentation: Instrumentation | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The versions of PyMongo that can be instrumented, as requirements."""
         return ("pymongo >= 4.7, < 5",)
 
-    def _instrument(self, **kwargs: Any) -> None:
-        """Instrument with the keywords of `Settings`; also ``capture_statement``.
+    def instrument(
+        self, settings: Settings | None = None, **keywords: Unpack[InstrumentKeywords]
+    ) -> None:
+        """Instrument every PyMongo and Motor client that is made from now on.
+
+        A second call with settings changes them: for the clients that are made from then on, and
+        for those that were made since the first call as far as they can change, which are hooks,
+        the query text, ``error_messages``, what is excluded, ``require_parent`` and
+        ``wait_span_threshold``. What it does not name stays as it was. A second call without
+        settings changes nothing.
+
+        Args:
+            settings: What to use instead of the environment and the defaults.
+            keywords: The fields of `Settings`; also ``capture_statement``. With
+                ``skip_dep_check=True`` (default: False) it is not looked whether PyMongo is
+                installed in a version that can be instrumented; with
+                ``raise_exception_on_conflict=True`` (default: False) it is an exception rather
+                than an error in the log if it is not.
 
         Raises:
             TypeError: A keyword is unknown, or its value is of a wrong type.
             ValueError: A keyword's value is not among those accepted.
         """
-        settings = Settings.resolve(**kwargs)
+        given = {name: each for name, each in keywords.items() if name not in _OPENTELEMETRYS_OWN}
+        is_given = settings is not None or any(each is not None for each in given.values())
+        if self._instrumentation and is_given:
+            self._instrumentation.take(settings, given)
+        else:
+            super().instrument(settings=settings, **keywords)
+
+    def _instrument(self, settings: Settings | None = None, **keywords: Any) -> None:
         # Here, since to import this package must not import PyMongo.
-        from otel_mongo_apm._settings.telemetry import Telemetry  # noqa: PLC0415
+        from .instrumentation import Instrumentation  # noqa: PLC0415
 
-        from .conflicts import resolve_conflict  # noqa: PLC0415
-        from .construction import new_clients  # noqa: PLC0415
-        from .wrapped import wrap_for  # noqa: PLC0415
-
-        self._telemetry = new_clients.telemetry = Telemetry(settings)
-        self._undo = wrap_for(self._telemetry)
-        resolve_conflict(self._telemetry)
+        instrumentation = Instrumentation()
+        instrumentation.take(settings, keywords)
+        self._instrumentation = instrumentation
 
     def resolve_conflict(self) -> None:
         """Look once more whether opentelemetry-instrumentation-pymongo is active, too.
@@ -61,10 +86,8 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
         It may have been loaded after this. ``opentelemetry-instrument`` calls it when it has
         loaded all, and each client that is made does the same.
         """
-        if self._telemetry and self._telemetry.is_on:
-            from .conflicts import resolve_conflict  # noqa: PLC0415
-
-            resolve_conflict(self._telemetry)
+        if self._instrumentation:
+            self._instrumentation.resolve_conflict()
 
     def uninstrument(self, **kwargs: Any) -> None:
         """Undo `instrument()`; clients of `instrument_client` go quiet, too."""
@@ -76,16 +99,9 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
 
     def _uninstrument(self, **_: Any) -> None:
         """Leave new clients alone and quiet those that exist, whose open spans still end."""
-        for undo in self._undo:
-            undo()
-        self._undo = ()
-        if self._telemetry:
-            from .client import end_clusters  # noqa: PLC0415
-            from .construction import new_clients  # noqa: PLC0415
-
-            new_clients.telemetry = None
-            self._telemetry.turn_off()
-            end_clusters(self._telemetry)
+        if self._instrumentation:
+            self._instrumentation.undo()
+        self._instrumentation = None
 
 
 def resolve_conflict() -> None:

@@ -35,7 +35,7 @@ def tell_native_tracing(client: Any) -> None:
 def _sentences(settings: Settings) -> Iterator[str]:
     yield (
         "PyMongo's own tracing is on, so otel-mongo-apm makes no spans of commands, operations and"
-        " transactions; all else goes on."
+        " transactions for this client. Metrics, waits and cluster telemetry continue."
     )
     unused = [name for name in _HOOKS if getattr(settings, name)]
     if settings.query_text != "off":

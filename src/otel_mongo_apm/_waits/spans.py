@@ -60,11 +60,15 @@ class Waits:
         timeline: Timeline,
         parent: Callable[[Timeline], Context | None] = _current,
     ) -> None:
-        settings = telemetry.settings
         self._client = client
         self._telemetry = telemetry
         self._timeline = timeline
         self._parent = parent
+        self.take_settings()
+
+    def take_settings(self) -> None:
+        """Take over the settings that can change."""
+        settings = self._telemetry.settings
         self._error_messages = settings.error_messages
         self._require_parent = settings.require_parent
         # In seconds.

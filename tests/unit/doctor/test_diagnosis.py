@@ -259,7 +259,8 @@ def test_wrong_variables(told, monkeypatch):
     [
         ("warn", "", 1, "every command has two spans"),
         ("warn", "flask", 1, "every command has two spans"),
-        ("replace", "", 0, "it will be uninstrumented"),
+        ("replace", "", 0, "its listener will be replaced"),
+        ("", "", 0, "with a warning"),
         ("defer", "", 0, "it has the spans to itself"),
         ("warn", "flask, pymongo", 0, None),
         ("warn", "*", 0, None),

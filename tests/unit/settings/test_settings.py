@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 
@@ -39,6 +40,10 @@ def test_none_is_as_if_not_given(monkeypatch):
     monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_METRICS", "off")
 
     assert not Settings.resolve(metrics=None, request_hook=None).metrics
+
+
+async def awaited(span, event):
+    """No hook: nobody awaits it."""
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,24 @@ def test_a_wrong_variable_of_drivers(monkeypatch, caplog, text):
         ({"wait_span_threshold": 10**400}, ValueError, "at least 0"),
         ({"exclude_commands": [1]}, TypeError, "names"),
         ({"exclude_commands": 1}, TypeError, "names"),
+        (
+            {"exclude_commands": ["FIND"]},
+            ValueError,
+            "commands as MongoDB has them (find, getMore)",
+        ),
+        ({"exclude_commands": ["getmore"]}, ValueError, "find, getMore"),
+        ({"exclude_commands": ["find_one"]}, ValueError, "find, getMore"),
+        ({"exclude_commands": "find, get more"}, ValueError, "find, getMore"),
+        ({"exclude_databases": ["shop.users"]}, ValueError, "databases (shop)"),
+        ({"exclude_collections": ["shop."]}, ValueError, "collections (users, shop.users)"),
+        ({"exclude_collections": [".users"]}, ValueError, "collections (users, shop.users)"),
+        ({"exclude_collections": ["."]}, ValueError, "collections (users, shop.users)"),
         ({"request_hook": "print"}, TypeError, "function"),
+        ({"request_hook": lambda span: None}, TypeError, "request_hook accepts a function"),
+        ({"response_hook": lambda: None}, TypeError, "of a span and an event"),
+        ({"failed_hook": lambda a, b, c: None}, TypeError, "of a span and an event"),
+        ({"failed_hook": lambda a, b, *, c: None}, TypeError, "of a span and an event"),
+        ({"request_hook": awaited}, TypeError, "not async"),
         ({"tracer_provider": object()}, TypeError, "get_tracer()"),
         ({"meter_provider": object()}, TypeError, "get_meter()"),
         ({"queries": "raw"}, TypeError, "Unknown: queries. Accepted: tracer_provider,"),
@@ -116,6 +138,57 @@ def test_a_wrong_keyword(keywords, error, message):
     """A wrong keyword raises, naming what is accepted."""
     with pytest.raises(error, match=re.escape(message)):
         Settings.resolve(**keywords)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        print,
+        lambda *_: None,
+        lambda span, event, more=None: None,
+        functools.partial(lambda more, span, event: None, 1),
+        dict.update,
+        type("Hook", (), {"__call__": lambda self, span, event: None})(),
+        type("Hook", (), {"hook": lambda self, span, event: None})().hook,
+    ],
+)
+def test_hooks_of_all_kinds(hook):
+    """Whatever can be called with a span and an event is a hook, however it is made."""
+    assert Settings(request_hook=hook).request_hook is hook
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("exclude_commands", {"getMore", "getMores", "collstats", "_configsvrPing", "hello"}),
+        ("exclude_databases", {"shop", "$external", "shop-2", "läden"}),
+        (
+            "exclude_collections",
+            {"users", "shop.users", "system.profile", "a", "my users", "x.y.z"},
+        ),
+    ],
+)
+def test_names(name, names):
+    """Names of all that there may be are accepted."""
+    assert getattr(Settings(**{name: names}), name) == names
+
+
+@pytest.mark.parametrize("given", ["keyword", "variable", "object"])
+def test_milliseconds_for_seconds(monkeypatch, caplog, given):
+    """A threshold that nobody waits for is warned of, once, with what was probably meant."""
+    if given == "variable":
+        monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_WAIT_SPAN_THRESHOLD", "50")
+    keywords = {"wait_span_threshold": 50} if given == "keyword" else {}
+    settings = [Settings(wait_span_threshold=50)] if given == "object" else []
+    for _ in range(2):
+        assert Settings.resolve(*settings, **keywords).wait_span_threshold == 50.0
+
+    (record,) = caplog.records
+    assert "is in seconds" in record.message
+    assert "For 50 ms, set it to 0.05" in record.message
+    caplog.clear()
+    Settings.resolve(wait_span_threshold=1)
+    assert caplog.records == []
 
 
 def test_capture_statement_is_an_alias(monkeypatch):

@@ -91,6 +91,16 @@ def test_warnings_point_at_the_user(cls):
 
 
 @pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("cls", CLIENTS)
+def test_who_made_a_client(cls):
+    """Where PyMongo tells who made a client that is never closed, it tells the user's frames."""
+    stack = made(cls)._topology_settings._stack
+
+    assert "otel_mongo_apm" not in stack
+    assert f'File "{__file__}"' in stack
+
+
+@pytest.mark.usefixtures("instrumented")
 def test_keywords_in_capitals():
     """PyMongo takes keywords in capitals, too; the listeners of such a one are kept."""
     mine = UsersListener()
@@ -163,6 +173,7 @@ def fails(*_, **__):
 
 WITHIN_CONSTRUCTORS = [
     (construction, "check"),
+    (construction, "forget_frame"),
     (construction, "hide_ours"),
     (construction, "client_listeners"),
     (construction, "is_made_by_encryption"),

@@ -320,7 +320,7 @@ def test_every_method_is_shielded(client, caplog, capfd, listener, name):
     for _ in range(3):
         method(Unreadable())
 
-    asks_nothing = {"connection_created", "checked_in", "closed"}
+    asks_nothing = {"take_settings", "connection_created", "checked_in", "closed"}
     is_heartbeat_s_start = (listener.__name__, name) == ("HeartbeatTelemetry", "started")
     said = 0 if name in asks_nothing or is_heartbeat_s_start else 1
     assert len(heard(caplog)) == said
