@@ -18,15 +18,18 @@ from pymongo.monitoring import (
     ConnectionCheckedInEvent,
     ConnectionCheckedOutEvent,
     ConnectionCheckOutStartedEvent,
+    ConnectionPoolListener,
     ConnectionReadyEvent,
 )
 
 from otel_mongo_apm import event_listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from opentelemetry.metrics import Histogram
     from opentelemetry.sdk.trace.sampling import Sampler
+    from opentelemetry.trace import Span
     from rounds import Contender
 
 ADDRESS = ("db.example", 27017)
@@ -149,6 +152,46 @@ def providers(sampler: Sampler | None = None) -> dict[str, Any]:
     }
 
 
+class _PoolsByHand(ConnectionPoolListener):
+    """Measures the waits for connections, and nothing else."""
+
+    def __init__(self, wait: Histogram) -> None:
+        self._wait = wait
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        host, port = event.address
+        self._wait.record(event.duration, {"db.client.connection.pool.name": f"{host}:{port}"})
+
+    def _ignore(self, event: Any) -> None:
+        """Do nothing."""
+
+    pool_created = pool_ready = pool_cleared = pool_closed = _ignore
+    connection_created = connection_ready = connection_closed = _ignore
+    connection_check_out_started = connection_check_out_failed = connection_checked_in = _ignore
+
+
+def by_hand(
+    meter_provider: MeterProvider,
+) -> tuple[Callable[[Span, CommandSucceededEvent], None], ConnectionPoolListener]:
+    """The measurements of our default as a hook for another's spans, and a listener to pools."""
+    meter = meter_provider.get_meter("by hand")
+    duration, wait = meter.create_histogram("duration"), meter.create_histogram("wait")
+
+    def hook(span: Any, event: CommandSucceededEvent) -> None:
+        host, port = event.connection_id
+        attributes = {
+            "db.system.name": "mongodb",
+            "db.namespace": event.database_name,
+            "db.operation.name": event.command_name,
+            "db.collection.name": span.attributes["db.mongodb.collection"],
+            "server.address": host,
+            "server.port": port,
+        }
+        duration.record(event.duration_micros / 1e6, attributes, set_span_in_context(span))
+
+    return hook, _PoolsByHand(wait)
+
+
 def listener(exchange: Exchange, **settings: Any) -> Contender:
     """Commands through our listener."""
     commands: Any = event_listeners(**providers() | settings)[0]
@@ -194,11 +237,11 @@ def floor(
     metrics: bool = True,
     wait_time: bool = False,
 ) -> Contender:
-    """What the SDK costs by itself: a span and measurements with the same attributes."""
+    """What the SDK costs by itself: a span and a measurement with the same attributes."""
     sdk = providers(sampler)
     tracer = sdk["tracer_provider"].get_tracer("floor")
     meter = sdk["meter_provider"].get_meter("floor")
-    duration, returned = meter.create_histogram("duration"), meter.create_histogram("rows")
+    duration = meter.create_histogram("duration")
     wait, pool = meter.create_histogram("wait"), {"db.client.connection.pool.name": "db.example"}
     name, attributes, rows = f"{exchange.name} users", exchange.attributes, exchange.rows
     error, measured = exchange.error, {**attributes, **exchange.measured_error}
@@ -218,8 +261,6 @@ def floor(
     def measure(span: Any) -> None:
         context = set_span_in_context(span) if span.is_recording() else None
         duration.record(0.001, measured, context)
-        if rows is not None:
-            returned.record(rows, measured, context)
 
     def send(number: int) -> None:
         for _ in range(number):

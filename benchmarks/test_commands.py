@@ -59,11 +59,11 @@ def test_kinds_of_commands(compare, name):
     }
     lines = [
         Line("no SDK", FLOOR_SPAN, goal=0.14),
-        Line("unsampled", FLOOR_UNSAMPLED, goal=1.35),
-        Line("unsampled, measured", FLOOR_UNSAMPLED_BOTH, goal=1.15),
-        Line("span", FLOOR_SPAN, goal=1.12),
-        Line("span, measured", FLOOR_BOTH, goal=1.10),
-        Line("span, text", FLOOR_SPAN, beyond="span", goal=0.17),
+        Line("unsampled", FLOOR_UNSAMPLED, goal=1.30),
+        Line("unsampled, measured", FLOOR_UNSAMPLED_BOTH, goal=1.0),
+        Line("span", FLOOR_SPAN, goal=1.20),
+        Line("span, measured", FLOOR_BOTH, goal=1.0),
+        Line("span, text", FLOOR_SPAN, beyond="span", goal=0.25),
         Line("default: span, text, measured", FLOOR_BOTH),
     ]
     compare(name, contenders, lines, rounds=ROUNDS, number=NUMBER)
@@ -86,7 +86,7 @@ def test_texts(compare):
         "unsampled, sanitized": listener(hundred, metrics=False, **providers(ALWAYS_OFF)),
     }
     lines = [
-        Line("find, sanitized", FLOOR_SPAN, beyond="find, off", goal=0.17),
+        Line("find, sanitized", FLOOR_SPAN, beyond="find, off", goal=0.25),
         Line("find, masked", FLOOR_SPAN, beyond="find, off"),
         Line("find, raw", FLOOR_SPAN, beyond="find, off"),
         Line("insert of 1, sanitized", FLOOR_SPAN, beyond="insert of 1, off"),

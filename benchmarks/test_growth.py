@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -124,4 +127,31 @@ def test_memory(benchmark: Any, show: Callable[[Table], None]) -> None:
     for commands, size in found:
         table.add_row(f"{commands:,}", f"{size:.1f}")
     benchmark.extra_info.update({f"{commands}": size for commands, size in found})
+    show(table)
+
+
+ENDURANCE = 100_000
+
+
+def endurance(contender: str, number: int) -> dict[str, Any]:
+    """What many commands do to the memory of a process, and its collector to its time."""
+    program = Path(__file__).with_name("endurance.py")
+    arguments = [sys.executable, str(program), contender, str(number)]
+    finished = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(finished.stdout)
+    return found
+
+
+def test_endurance(benchmark: Any, show: Callable[[Table], None]) -> None:
+    """Memory and pauses of the collector over many commands, beside the other package's."""
+    title = f"memory and garbage collection: {ENDURANCE:,} commands, spans in batches"
+    table = Table("", "RSS before, after", "collections", "longest, ms", "all, ms", title=title)
+    found = benchmark.pedantic(
+        lambda: {each: endurance(each, ENDURANCE) for each in ("contrib", "ours")},
+        rounds=1,
+        iterations=1,
+    )
+    for contender, each in found.items():
+        table.add_row(contender, *(str(value) for value in each.values()))
+    benchmark.extra_info.update(found)
     show(table)

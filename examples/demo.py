@@ -12,22 +12,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console_exports import Exported, is_cluster_span, metrics, spans
 from installed_mongod import MongoDBUnavailableError
 from instrumented import InstrumentedProgram, instrumented_environment
 from local_mongodb import replica_set
-from metrics_table import metrics_table
-from terminal import heading, wide_console
-from trace_tree import NAMES_NOTE, traces
+
+from otel_mongo_apm._view.exports import metrics, spans
+from otel_mongo_apm._view.report import draw_metrics, draw_traces
+from otel_mongo_apm._view.terminal import wide_console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+
+    from otel_mongo_apm._view.exports import Exported
 
 QUICKSTART = Path(__file__).with_name("quickstart.py")
 OTHERWISE = "Or set $MONGODB_URI to a MongoDB that the demo may write to."
-METRICS_NOTE = "of the whole run; those of open clients alone are no longer there"
 
 
 @contextlib.contextmanager
@@ -48,24 +49,6 @@ def run(uri: str, console: Console) -> tuple[int, list[Exported]]:
         return program.wait(), program.printed
 
 
-def draw(printed: list[Exported], console: Console) -> None:
-    """Draw the application's traces, then the cluster's, then the metrics."""
-    told = spans(printed)
-    cluster = [span for span in told if is_cluster_span(span)]
-    _draw("Traces", "", traces([span for span in told if span not in cluster]), console)
-    _draw("Cluster", NAMES_NOTE, traces(cluster), console)
-    if measured := metrics(printed):
-        _draw("Metrics", METRICS_NOTE, [metrics_table(measured)], console)
-
-
-def _draw(title: str, note: str, parts: Sequence[RenderableType], console: Console) -> None:
-    if parts:
-        console.print(heading(title, note))
-    for part in parts:
-        console.print()
-        console.print(part)
-
-
 def main() -> int:
     """Run the demonstration; return the quickstart's exit status."""
     console = wide_console()
@@ -75,7 +58,8 @@ def main() -> int:
     except MongoDBUnavailableError as unavailable:
         print(f"{unavailable}\n{OTHERWISE}", file=sys.stderr)
         return 1
-    draw(printed, console)
+    draw_traces(spans(printed), console)
+    draw_metrics(metrics(printed), console)
     return status
 
 

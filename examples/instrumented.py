@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console_exports import Exported, exported
+from otel_mongo_apm._view.exports import Exported, exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import local_mongodb
-from console_exports import Period
 from local_mongodb import HOST, eventually, free_port
 from local_program import serving, workspace
 from local_prometheus import STEP, Prometheus, prometheus
 from local_shop import PYTHON, customers, environment, shop
+
+from otel_mongo_apm._view.exports import Period
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +149,7 @@ def played() -> Iterator[Day]:
             **exporting(ports["shop"]),
             "OTEL_PYTHON_MONGO_APM_EXPLAIN_SLOWER_THAN": "60",
             "OTEL_PYTHON_MONGO_APM_POOL_USE_TIME": "true",
+            "OTEL_PYTHON_MONGO_APM_RETURNED_ROWS": "both",
         }
         url = stack.enter_context(shop(f"{servers.uri}&{POOL}&{MONITORING}", **settings))
         stack.enter_context(customers(url))

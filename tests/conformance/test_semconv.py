@@ -35,7 +35,10 @@ def emitted(request, mongodb_uri) -> Iterator[Emitted]:
             patch.delenv(variable, raising=False)
         control.drop_database("semconv")
         MongoInstrumentor().instrument(
-            **telemetry.providers, wait_span_threshold=0, pool_use_time=True
+            **telemetry.providers,
+            wait_span_threshold=0,
+            pool_use_time=True,
+            returned_rows="both",
         )
         work = Work(request.param, mongodb_uri, control, telemetry)
         request.param.run(work.do())

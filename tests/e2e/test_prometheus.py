@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import day
 import pytest
 import yaml
-from console_exports import Period
 from local_mongodb import HOST
 from local_prometheus import STEP
 from mongod import need_mongod
@@ -22,6 +21,7 @@ from versions import needs_async
 
 from otel_mongo_apm import __version__
 from otel_mongo_apm._otel import semconv
+from otel_mongo_apm._view.exports import Period
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

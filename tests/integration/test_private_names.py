@@ -56,8 +56,12 @@ class Case:
 
 WAITS = {kind: {"select server"} for kind in ALL}
 SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
+NEXT = (
+    "MongoClient._retry_internal(operation): `check out connection` does not say for which command"
+)
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+UNTOLD = "connections whose check-in is not published are counted as used"
 TARGET = "client._topology_settings.seeds: telemetry does not say server.address"
 NO_COMMENTS = {kind: {"comment"} for kind in ALL}
 COMMENTS = "Connection.add_server_api(command): comments of commands carry no trace context"
@@ -91,6 +95,7 @@ CASES = [
     Case("Topology", (renamed("Topology"),), SELECTION, lost=WAITS),
     Case("select_server", (renamed("select_server"),), SELECTION, lost=WAITS),
     Case("select_server", (renamed("selector", "topology"),), SELECTION, lost=WAITS),
+    Case("_retry_internal", (renamed("_retry_internal"),), NEXT),
     Case(
         "description",
         (renamed("description"),),
@@ -144,6 +149,8 @@ CASES = [
         (renamed("_servers"),),
         "Topology._servers: it is not known whether a client has connected already",
     ),
+    Case("conns", (renamed("conns"),), f"Pool.conns: {UNTOLD}"),
+    Case("active_sockets", (renamed("active_sockets"),), f"Pool.active_sockets: {UNTOLD}"),
     Case(
         "_topology_settings",
         (("", r"\b_topology_settings\b", "_settings_of_topology"),),
@@ -161,6 +168,11 @@ CASES = [
         (renamed("_options"),),
         "ClientOptions._options: repr() of clients shows that they have listeners",
         told={REPR: {"event_listeners"}},
+    ),
+    Case(
+        "_events",
+        (renamed("_events"),),
+        "Topology._events.maxsize: many events of its own may block a client",
     ),
     Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
     Case(
@@ -220,7 +232,7 @@ if LOOKED_UP_LATE:
 
 
 PROGRAM = """
-import asyncio, json, logging, sys, warnings
+import asyncio, gc, json, logging, sys, warnings
 sys.path.insert(0, sys.argv[1])
 import pymongo_of_tomorrow as tomorrow
 uri, (changes, gone) = sys.argv[2], json.loads(sys.argv[3])
@@ -260,6 +272,7 @@ def use(kind, client):
     with client:
         with telemetry.tracer.start_as_current_span("request"):
             client.shop.users.find_one()
+        telemetry.collected()
     note(kind, client)
 
 async def use_async(kind):
@@ -267,6 +280,11 @@ async def use_async(kind):
         with telemetry.tracer.start_as_current_span("request"):
             await client.shop.users.find_one()
     note(kind, client)
+
+own = event_listeners(topology_listeners=True, **settings)
+pymongo.MongoClient(uri, event_listeners=own, connect=False).close()
+del own
+gc.collect()  # It is not one of those that are counted.
 
 existing = pymongo.MongoClient(uri)
 existing.shop.users.find_one()
@@ -342,8 +360,10 @@ def test_tomorrow(mongodb_uri, today, case):
 # and where PyMongo has its public classes.
 PUBLIC = {"delegate", "tracing", "enabled", "asynchronous", "synchronous", "client_session"}
 PUBLIC |= {"core", "AgnosticClientSession"}
+# Of a queue, of a client, and of its constructor.
+PUBLIC |= {"maxsize", "close", "host"}
 # Python's.
-PUBLIC |= {"cr_frame"}
+PUBLIC |= {"cr_frame", "self", "value"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.

@@ -94,7 +94,7 @@ def commands() -> Iterator[Json]:
             ),
             unit="ops",
         ),
-        tags=f"{THIS_COLLECTION} error=true error.type=${{__field.labels.error_type}}",
+        tags=f"{THIS_COLLECTION} error.type=${{__field.labels.error_type}}",
     )
     yield time_series(
         "Error ratio by collection",
@@ -169,7 +169,7 @@ def commands() -> Iterator[Json]:
     )
     yield time_series(
         "Documents per reply, mean",
-        f"Many documents make slow replies. {TOP}",
+        f"Only with returned_rows=both or metric. Many documents make slow replies. {TOP}",
         target(top(mean(ROWS, COMMANDS, COLLECTION)), OF_COLLECTION),
     )
     yield time_series(

@@ -38,7 +38,7 @@ def waits() -> Iterator[Json]:
             unit="ops",
         ),
         operation="select server",
-        tags="error=true",
+        tags="error.type=${__field.labels.error_type}",
     )
     yield with_traces(
         time_series(
@@ -138,7 +138,6 @@ def pools() -> Iterator[Json]:
             unit="ops",
         ),
         operation="check out connection",
-        tags="error=true",
     )
     yield time_series(
         "Connections closed, per second",

@@ -44,28 +44,35 @@ def changes(old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
         time: Now, in nanoseconds since the epoch.
     """
     for address in new.servers.keys() - old.servers.keys():
-        yield _server_event(CLIENT_SERVER_OPENED, address, new, "added", time)
+        yield server_opened(address, new, time)
     for address, server in new.servers.items():
         before = old.servers.get(address, Server())
         if server.type != before.type:
-            yield _server_changed(address, before, new, time)
+            yield server_changed(address, before, server, new, time)
     for address in old.servers.keys() - new.servers.keys():
-        yield _server_event(CLIENT_SERVER_CLOSED, address, old, "removed", time)
+        yield server_closed(address, old, time)
     if new.state != old.state:
         yield _topology_changed(old, new, time)
     if old.primary and new.primary and old.primary != new.primary:
         yield _primary_changed(old.primary, new.primary, new, time)
 
 
-def _server_event(
-    name: str, address: Address, topology: Topology, text: str, time: int
+def server_opened(address: Address, topology: Topology, time: int) -> ClusterEvent:
+    """A server that was added to a topology."""
+    line = server_line(address, topology, "added")
+    return ClusterEvent(CLIENT_SERVER_OPENED, time, server_attributes(address), line, address)
+
+
+def server_closed(address: Address, topology: Topology, time: int) -> ClusterEvent:
+    """A server that was removed from a topology."""
+    line = server_line(address, topology, "removed")
+    return ClusterEvent(CLIENT_SERVER_CLOSED, time, server_attributes(address), line, address)
+
+
+def server_changed(
+    address: Address, old: Server, new: Server, topology: Topology, time: int
 ) -> ClusterEvent:
-    line = server_line(address, topology, text)
-    return ClusterEvent(name, time, server_attributes(address), line, address)
-
-
-def _server_changed(address: Address, old: Server, topology: Topology, time: int) -> ClusterEvent:
-    new = topology.servers[address]
+    """A server that has become another."""
     attributes: Attributes = {
         **server_attributes(address),
         SERVER_TYPE: new.type,

@@ -106,12 +106,13 @@ def topology(
         is_writable=any(server.is_writable for server in servers.values()),
         is_readable=any(server.is_readable for server in servers.values()),
         primary=primary or last_primary,
-        servers={address: _server(server) for address, server in servers.items()},
+        servers={address: server(each) for address, each in servers.items()},
         app_name=app_name,
     )
 
 
-def _server(description: ServerDescription) -> Server:
+def server(description: ServerDescription) -> Server:
+    """Take from PyMongo's description of a server what we tell."""
     error = description.error
     return Server(
         type=SERVER_TYPES.get(description.server_type_name, UNKNOWN),

@@ -33,7 +33,7 @@ from .teller import attend
 from .timeline import ClusterEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pymongo.topology_description import TopologyDescription
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
     from .report import ClusterReport
     from .timeline import Timeline
+
+    # From what was known, what is known and the time to what has happened.
+    Changes = Callable[[Topology, Topology, int], Iterator[ClusterEvent]]
 
 # So many changes wait at most. They do if a log handler, or whatever else is told, blocks for good.
 MAX_UNTOLD = 1000
@@ -65,6 +68,8 @@ class Cluster:
         self._client = client
         self._timeline = timeline
         self._report = report
+        # Whether PyMongo's own events say what has changed, so that looking is left to them.
+        self.is_told = False
         # Whether it is in the child of a fork, where nobody has used the client yet.
         self.is_inherited = False
         self._know_nothing()
@@ -80,6 +85,7 @@ class Cluster:
         self.description: TopologyDescription | None = None
         # What has happened that nobody was told of yet.
         self.untold: deque[Callable[[], None]] = deque(maxlen=MAX_UNTOLD)
+        self._of_servers: deque[ClusterEvent] = deque(maxlen=MAX_UNTOLD)
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
@@ -133,14 +139,30 @@ class Cluster:
         """Note what has changed."""
         # Held for as long as it takes to compare two descriptions. The live one is read under
         # it, so that an older one cannot come after a newer.
-        if not self.is_open:
+        if not self.is_open or self.is_told:
             return
         with self._looking:
             description = self._live_description()
             if description is None or description is self.description:
                 return
             self.description = description
-            self._compare(self._topology(description))
+            self._compare(self._topology(description), changes)
+
+    def take(self, description: TopologyDescription) -> None:
+        """Note what has changed of the topology, by PyMongo's own event; servers have theirs."""
+        with self._looking:
+            if self.is_open and not self.is_closed:
+                self.description = description
+                self._compare(self._topology(description), self._told_changes)
+
+    def note_of_server(self, event: ClusterEvent) -> None:
+        """Note what PyMongo's own event says of a server; one of the topology follows it."""
+        self._of_servers.append(event)
+
+    def pools_closed(self) -> None:
+        """Note that all its pools were closed: so was the client. PyMongo may be yet to say so."""
+        if not self.is_told:
+            self.close()
 
     def is_known(self, address: Address) -> bool:
         """Whether the last look has shown what a server is."""
@@ -182,6 +204,8 @@ class Cluster:
         self._note_opened_or_closed(CLIENT_TOPOLOGY_OPENED, topology_line(shown, "opened"), now)
 
     def _close(self) -> None:
+        for event in self._unnoted():
+            self.note(event)
         self.is_open = False
         line = topology_line(self.topology, "closed")
         self._note_opened_or_closed(CLIENT_TOPOLOGY_CLOSED, line, time.time_ns())
@@ -209,7 +233,9 @@ class Cluster:
         attributes: Attributes = {} if identifier is None else {TOPOLOGY_ID: str(identifier)}
         self.note(ClusterEvent(name, now, attributes, line))
 
-    def _compare(self, new: Topology) -> None:
+    def _compare(self, new: Topology, changes: Changes) -> None:
+        if new == self.topology and not self._of_servers:  # PyMongo tells more of servers than we.
+            return
         old, self.topology = self.topology, new
         # The driver drops servers that do not belong, and where a setting is wrong that is all.
         if new.is_blank and not old.is_blank and (new.servers or self.is_closed):
@@ -226,6 +252,19 @@ class Cluster:
             self._timeline.add(event)
         if events:
             self.untold.append(lambda: self._report.changed(old, new, events, now))
+
+    def _told_changes(self, old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
+        told = list(self._unnoted())
+        yield from told
+        # PyMongo says nothing of a server that it discovers.
+        known = {(event.name, event.address) for event in told}
+        for event in changes(old, new, time):
+            if (event.name, event.address) not in known:
+                yield event
+
+    def _unnoted(self) -> Iterator[ClusterEvent]:
+        while self._of_servers:
+            yield self._of_servers.popleft()
 
     def _time_of_change(self, old: Topology, new: Topology) -> int:
         now, age = time.monotonic(), 0.0

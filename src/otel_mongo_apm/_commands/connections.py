@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     # The server, and the driver's ID of the connection.
     Connection = tuple[Address, int]
+    # The same, and when it was checked out by the monotonic clock, if that is known.
+    CheckedIn = tuple[Address, int, float | None]
     # The server, and its own ID of the connection; not all servers tell one.
     NamedByServer = tuple[Address, int | None]
 

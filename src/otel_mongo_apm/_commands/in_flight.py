@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._driver.failures import Failure
 
-    from .connections import Connection
+    from .connections import CheckedIn, Connection
     from .cursors import OpenCursor
     from .signatures import CommandSignature
 
@@ -122,6 +122,24 @@ def _expect(number: int, retry: Retry) -> None:
     _retries[number] = retry
 
 
+# The request ID of the last command of this thread or task of which nothing is kept, because nobody
+# will see how it ends. Without it, its end would be looked for among all others.
+overlooked: ContextVar[int | None] = ContextVar("otel_mongo_apm_overlooked", default=None)
+
+
+def fail_overlooked(request_id: int, operation_id: int | None) -> None:
+    """Keep of an overlooked command that failed only that the next may be another attempt."""
+    if overlooked.get() == request_id and operation_id is not None:
+        number = next(_numbers)
+        _latest.set(number)
+        _expect(number, Retry(operation_id, 1, INVALID_SPAN.get_span_context()))
+
+
+def is_after_failure() -> bool:
+    """Whether the last command of this thread or task failed, so that one now may be a retry."""
+    return bool(_retries) and _latest.get() in _retries
+
+
 def in_flight_command(
     event: CommandStartedEvent,
     signature: CommandSignature,
@@ -168,19 +186,29 @@ class InFlightCommands:
 
     def pop(self, request_id: int) -> InFlightCommand | None:
         """Forget and return the command of this thread or task that has ended; none if unknown."""
+        if not self._open:
+            return None
         number = _latest.get()
         command = self._open.get(number)
         if command and command.request_id == request_id and self._open.pop(number, None):
             return command
+        if overlooked.get() == request_id:
+            return None
         command = self._newest(request_id)
         return self._open.pop(command.number, None) if command else None
 
-    def pop_checked_in(self, connection: Connection) -> InFlightCommand | None:
+    def pop_checked_in(self, connection: CheckedIn) -> InFlightCommand | None:
         """Forget and return what this thread or task has open on a connection; mostly nothing."""
         command = self._open.get(_latest.get())
-        if command is None or command.connection != connection:
+        if command is None:
             return None
-        return self._open.pop(command.number, None)
+        address, number, since = connection
+        if command.connection is None:
+            # It cannot have gone out on one that was checked out later, by a hook perhaps.
+            is_its_own = since is not None and since <= command.began
+        else:
+            is_its_own = command.connection == (address, number)
+        return self._open.pop(command.number, None) if is_its_own else None
 
     def pop_closed(self, connection: Connection) -> InFlightCommand | None:
         """Forget and return what anybody has open on a connection."""

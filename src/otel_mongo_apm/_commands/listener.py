@@ -18,20 +18,32 @@ from otel_mongo_apm._driver.documents import (
     returned_rows,
     waits_for_documents,
 )
-from otel_mongo_apm._driver.failures import command_failure, exception_in_hand, write_failure
+from otel_mongo_apm._driver.failures import (
+    TELLS_INTERRUPTIONS,
+    command_failure,
+    exception_in_hand,
+    write_failure,
+)
 from otel_mongo_apm._metrics.names import failure_attributes
 from otel_mongo_apm._otel.shield import shielded_listener
 from otel_mongo_apm._otel.suppression import is_suppressed
 from otel_mongo_apm._otel.told_failures import failure_measured
 
 from .cursors import OpenCursor, OpenCursors
-from .in_flight import Special, in_flight_command
+from .in_flight import (
+    Special,
+    fail_overlooked,
+    in_flight_command,
+    is_after_failure,
+    overlooked,
+)
 from .signatures import CommandSignatures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from opentelemetry.trace import Span
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
@@ -40,8 +52,9 @@ if TYPE_CHECKING:
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._settings.telemetry import Telemetry
 
-    from .connections import Connection, Connections
+    from .connections import CheckedIn, Connection, Connections
     from .in_flight import InFlightCommand, InFlightCommands
+    from .signatures import CommandSignature
     from .spans import CommandSpans
 
 # Those that may open cursors that wait, go on with cursors, or close them. A find tells by itself.
@@ -78,15 +91,26 @@ class CommandTelemetry(CommandListener):
         self.in_flight = in_flight
         self.telemetry = telemetry
         self._instruments = telemetry.command_instruments
+        # Whether anybody sees a command without a span that is recording.
+        self._keeps_all = bool(self._instruments) or telemetry.traces_operations
+        self._measures_rows = telemetry.settings.returned_rows in {"metric", "both"}
         self._timeline = timeline
-        self._signatures = CommandSignatures(telemetry.settings, client, self._instruments)
+        self._signatures = self._new_signatures()
         self._cursors = OpenCursors()
-        self._connections = connections
+        # Whose spans do not tell the connection need not know it where each command has an end.
+        needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
+        self._connections = connections if needs_connections else None
 
     def take_settings(self, spans: CommandSpans) -> None:
         """Take over the settings that have changed, and what makes spans by them."""
         self.spans = spans
-        self._signatures = CommandSignatures(self.telemetry.settings, self.client)
+        self._signatures = self._new_signatures()
+
+    def _new_signatures(self) -> CommandSignatures:
+        telemetry = self.telemetry
+        return CommandSignatures(
+            telemetry.settings, self.client, telemetry.client_span, self._instruments
+        )
 
     def started(self, event: CommandStartedEvent) -> None:
         """Start the command's span, or put that off if the server may let it wait."""
@@ -99,18 +123,40 @@ class CommandTelemetry(CommandListener):
             collection = collection_name(name, database, document)
         address = event.connection_id
         signature = self._signatures[name, database, collection, address]
-        connection = self._connections.of(name, (address, event.server_connection_id))
-        command = in_flight_command(event, signature, self._timeline.latest, connection)
+        is_special = name in CURSOR_COMMANDS or TAILABLE in document
+        span = None
+        if not (self._keeps_all or is_special or signature.gate or is_after_failure()):
+            span = self.spans.plain(signature, context)
+            if not span.is_recording():
+                overlooked.set(event.request_id)
+                return
+        command = self._in_flight_command(event, name, signature, span)
         if command.special and self._instruments:  # Another attempt.
             self._instruments.count_retries(signature.metric_attributes, 1)
-        if name in CURSOR_COMMANDS or TAILABLE in document:
+        if is_special:
             self._look_closer(command, event, name, document)
         try:
-            if command.special is None or command.special.put_off is None:
+            if span:
+                self.spans.take(command, span, event)
+            elif command.special is None or command.special.put_off is None:
                 self.spans.start(command, event, context)
         finally:  # It may have started, even if not all could be set on it.
             if displaced := self.in_flight.add(command):
                 self._interrupt(displaced, None)
+
+    def _in_flight_command(
+        self, event: CommandStartedEvent, name: str, signature: CommandSignature, span: Span | None
+    ) -> InFlightCommand:
+        try:
+            connection = None
+            if self._connections is not None:
+                named = signature.address, event.server_connection_id
+                connection = self._connections.of(name, named)
+            return in_flight_command(event, signature, self._timeline.latest, connection)
+        except BaseException:
+            if span:
+                span.end()
+            raise
 
     def _look_closer(
         self,
@@ -157,7 +203,7 @@ class CommandTelemetry(CommandListener):
             ):
                 self.spans.describe_end(command)
             if self._instruments:
-                _measure(self._instruments, command, _seconds(event))
+                self._measure(self._instruments, command, _seconds(event))
         finally:
             command.close()
 
@@ -165,6 +211,7 @@ class CommandTelemetry(CommandListener):
         """End the command's span as an error."""
         command = self.in_flight.pop(event.request_id)
         if command is None:
+            fail_overlooked(event.request_id, event.operation_id)
             return
         failure_measured()
         try:
@@ -175,15 +222,16 @@ class CommandTelemetry(CommandListener):
             command.fail(failure, event.operation_id)
             self.spans.fail(command, event)
             if self._instruments:
-                _measure(self._instruments, command, seconds)
+                self._measure(self._instruments, command, seconds)
         finally:
             command.close()
 
-    def checked_in(self, connection: Connection) -> None:
+    def checked_in(self, connection: CheckedIn) -> None:
         """End what is still open on a connection that its thread or task has given back.
 
-        PyMongo publishes neither success nor failure of a command that was interrupted: by the
-        cancellation of its task, a KeyboardInterrupt, a GreenletExit.
+        Until 4.20.1 PyMongo publishes neither success nor failure of a command that was
+        interrupted: by the cancellation of its task, a KeyboardInterrupt, a GreenletExit. Nor are
+        we told of the end if one of these comes just when we would be.
         """
         if command := self.in_flight.pop_checked_in(connection):
             self._interrupt(command, exception_in_hand())
@@ -205,9 +253,24 @@ class CommandTelemetry(CommandListener):
             if command.is_recording:
                 self.spans.describe_end(command)
             if self._instruments:
-                _measure(self._instruments, command, seconds)
+                self._measure(self._instruments, command, seconds)
         finally:
             command.close()
+
+    def _measure(self, instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
+        signature = command.signature
+        # The span's context lets the SDK keep the span as an exemplar.
+        context = set_span_in_context(command.span) if command.is_recording else None
+        if command.failure:
+            attributes = {**signature.metric_attributes, **failure_attributes(command.failure)}
+            instruments.operation_duration.record(seconds, attributes, context)
+        elif signature.record_duration:
+            signature.record_duration(seconds, context)
+        if self._measures_rows and command.rows is not None:
+            attributes = signature.metric_attributes
+            if command.failure:
+                attributes = {**attributes, **failure_attributes(command.failure)}
+            instruments.returned_rows.record(command.rows, attributes, context)
 
     def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:
         """Keep the cursor that a command has opened, or forget one that has no more to give."""
@@ -226,17 +289,6 @@ def _write_failure(reply: Mapping[str, Any]) -> Failure | None:
     if failure:
         failure_measured()
     return failure
-
-
-def _measure(instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
-    attributes = command.signature.metric_attributes
-    if command.failure:
-        attributes = {**attributes, **failure_attributes(command.failure)}
-    # The span's context lets the SDK keep the span as an exemplar.
-    context = set_span_in_context(command.span) if command.is_recording else None
-    instruments.operation_duration.record(seconds, attributes, context)
-    if command.rows is not None:
-        instruments.returned_rows.record(command.rows, attributes, context)
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:

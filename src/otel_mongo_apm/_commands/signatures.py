@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opentelemetry.semconv.attributes.db_attributes import (
@@ -24,14 +24,18 @@ from otel_mongo_apm._driver.documents import (
 from otel_mongo_apm._driver.targets import target
 from otel_mongo_apm._metrics.names import bounded
 from otel_mongo_apm._otel.addresses import peer_attributes, server_attributes
+from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 
 from .exclusions import gate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address, Attributes
+    from otel_mongo_apm._otel.bound import Record
     from otel_mongo_apm._settings.settings import Settings
 
     from .exclusions import Gate
@@ -54,6 +58,7 @@ class CommandSignature:
         metric_attributes: What measurements carry. Shared; do not mutate.
         gate: Decides whether such a command has a span; all have one if there is none.
         batch_field: The field that holds a batch of writes.
+        record_duration: Measures one that succeeded, in seconds, if durations are measured.
     """
 
     address: Address
@@ -63,23 +68,37 @@ class CommandSignature:
     metric_attributes: Attributes
     gate: Gate | None
     batch_field: str | None
+    record_duration: Record | None
+
+
+def _as_they_are(attributes: Attributes) -> Attributes:
+    return attributes
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
     """The signatures of one client's commands, each built when it is first met."""
 
     def __init__(
-        self, settings: Settings, client: ClientReference, instruments: Instruments | None = None
+        self,
+        settings: Settings,
+        client: ClientReference,
+        client_span: Callable[[Attributes], Attributes] = _as_they_are,
+        instruments: Instruments | None = None,
     ) -> None:
         super().__init__()
-        self._instruments = instruments
+        self._client_span = client_span
         self._settings = settings
+        self._instruments = instruments
         self._client = client
 
     def __missing__(self, key: Key) -> CommandSignature:
         if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
             self.clear()
-        signature = self[key] = self._signature(*key)
+        signature = self._signature(*key)
+        attributes = self._client_span(signature.attributes)
+        if attributes is not signature.attributes:
+            signature = replace(signature, attributes=attributes)
+        self[key] = signature
         if self._instruments:
             self._instruments.count_retries(signature.metric_attributes, 0)
         return signature
@@ -97,15 +116,23 @@ class CommandSignatures(dict["Key", CommandSignature]):
             of_span = _as_drivers_have_them({**named, **server_attributes(address)}, summarized)
         else:
             of_span = attributes
+        metric_attributes = bounded(attributes) if self._settings.metrics else attributes
         return CommandSignature(
             address=address,
             collection=collection,
             span_name=command_name if is_mongodb else f"{command_name} {collection or database}",
             attributes=of_span,
-            metric_attributes=bounded(attributes) if self._settings.metrics else attributes,
+            metric_attributes=metric_attributes,
             gate=gate(self._settings, self._client, command_name, database, collection),
             batch_field=BATCH_FIELDS.get(command_name),
+            record_duration=self._record_duration(metric_attributes),
         )
+
+    def _record_duration(self, attributes: Attributes) -> Record | None:
+        if not self._instruments:
+            return None
+        histogram = self._instruments.operation_duration
+        return bound(histogram, attributes, may_bind=self._settings.bind_measurements)
 
 
 def command_attributes(name: str, database: str | None, collection: str | None) -> Attributes:

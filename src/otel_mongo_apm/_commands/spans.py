@@ -12,7 +12,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
 from otel_mongo_apm._driver.documents import batch_size
-from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
+from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, DB_STATEMENT, RETRY_COUNT
 from otel_mongo_apm._otel.shield import shielded
 
 from .comments import without_trace
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
     from .in_flight import InFlightCommand, Retry, Special
+    from .signatures import CommandSignature
 
     QueryText = Callable[[Mapping[str, Any]], str]
 
@@ -74,7 +75,9 @@ class CommandSpans:
         self.timeline = timeline
         self._slow = slow
         self._error_messages = settings.error_messages
+        self._shows_rows = settings.returned_rows in {"span", "both"}
         self._query_text = _query_text(settings)
+        self._has_older_names = telemetry.older_names
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
@@ -118,6 +121,18 @@ class CommandSpans:
             if self.describe_each_start or signature.batch_field:
                 self._describe_start(command, event)
 
+    def plain(self, signature: CommandSignature, context: Context | None) -> Span:
+        """Start the span of a command that has nothing special and is not to be excluded."""
+        return self.telemetry.tracer.start_span(
+            signature.span_name, context, _CLIENT, signature.attributes
+        )
+
+    def take(self, command: InFlightCommand, span: Span, event: CommandStartedEvent) -> None:
+        """Let a command have a span that was started for it and is recording."""
+        command.span, command.is_recording = span, True
+        if self.describe_each_start or command.signature.batch_field:
+            self._describe_start(command, event)
+
     def start_late(self, command: InFlightCommand, seconds: float) -> None:
         """Start a span whose start was put off, as long ago as the command took."""
         if command.special and (event := command.special.put_off):
@@ -144,7 +159,7 @@ class CommandSpans:
     def describe_end(self, command: InFlightCommand) -> None:
         """Set what is known of a command once it has ended; on a span that is recording."""
         span, failure = command.span, command.failure
-        if command.rows is not None:
+        if self._shows_rows and command.rows is not None:
             span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
         if failure:
             self._describe_failure(span, failure)
@@ -169,7 +184,10 @@ class CommandSpans:
             document: Mapping[str, Any] = event.command
             if self.telemetry.propagates_comments:
                 document = without_trace(document)
-            span.set_attribute(DB_QUERY_TEXT, self._query_text(document))
+            text = self._query_text(document)
+            span.set_attribute(DB_QUERY_TEXT, text)
+            if self._has_older_names:
+                span.set_attribute(DB_STATEMENT, text)
         if self._slow:
             self._slow.started(command, event)
         if self._request_hook:

@@ -7,6 +7,7 @@ import sys
 from asyncio.events import _get_running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -19,15 +20,21 @@ def current_task() -> asyncio.Task[object] | None:
 
 
 def caller() -> Hashable:
-    """The task or the greenlet that runs, or else the thread's identifier."""
-    if task := current_task():
-        return task
-    # Where nobody has imported greenlet, or not yet all of it, there are none. Of one, unlike of an
-    # identifier, it can be asked whether it is dead.
-    current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+    """What stands for the task or the greenlet that runs, or else for the thread.
+
+    A weak reference or an identifier: whoever keeps it keeps nothing of the application's alive.
+    """
+    if _get_running_loop() is not None and (task := asyncio.current_task()):
+        return ref(task)
+    # Most applications have never imported greenlet.
+    module = sys.modules.get("greenlet")
+    if module is None:
+        return get_ident()
+    # It may still be half imported.
+    current = getattr(module, "getcurrent", None)
     greenlet = current and current()
     # A thread's first greenlet is the thread, which was known already when there were none.
-    return get_ident() if greenlet is None or greenlet.parent is None else greenlet
+    return get_ident() if greenlet is None or greenlet.parent is None else ref(greenlet)
 
 
 def caller_number() -> int:
@@ -36,14 +43,26 @@ def caller_number() -> int:
     Whoever keeps it does not keep the task.
     """
     who = caller()
-    return who if isinstance(who, int) else id(who)
+    # That of a thread is its identifier, which is its own hash.
+    return id(who()) if isinstance(who, ref) else hash(who)
 
 
 def is_over(caller: Hashable) -> bool:
-    """Whether a task or greenlet that called PyMongo is done, or has gone on to something else."""
-    if isinstance(caller, asyncio.Task):
-        return caller.done() or not _is_in_pymongo(caller)
-    return bool(getattr(caller, "dead", False))
+    """Whether a task or a greenlet has ended; of a thread that is not known."""
+    if not isinstance(caller, ref):
+        return False
+    running = caller()
+    if isinstance(running, asyncio.Task):
+        return running.done()
+    return running is None or bool(getattr(running, "dead", False))
+
+
+def is_elsewhere(caller: Hashable) -> bool:
+    """Whether what called PyMongo has ended, or is a task that has gone on to something else."""
+    if is_over(caller):
+        return True
+    task = caller() if isinstance(caller, ref) else None
+    return isinstance(task, asyncio.Task) and not _is_in_pymongo(task)
 
 
 def _is_in_pymongo(task: asyncio.Task[object]) -> bool:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pymongo
 from opentelemetry.semconv.attributes.db_attributes import DB_RESPONSE_STATUS_CODE
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from pymongo.errors import (
@@ -27,6 +28,10 @@ from otel_mongo_apm._otel.semconv import OTHER_ERROR
 
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
+
+# Whether PyMongo publishes that a command failed whatever interrupts it, as a cancellation or a
+# KeyboardInterrupt does; before that it published nothing of it.
+TELLS_INTERRUPTIONS = pymongo.version_tuple >= (4, 20, 1)
 
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
 

@@ -10,8 +10,14 @@ from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolLis
 
 from otel_mongo_apm._cluster.timeline import ClusterEvent
 from otel_mongo_apm._driver.callers import caller, current_task
-from otel_mongo_apm._driver.failures import Failure, exception_failure, exception_in_hand
+from otel_mongo_apm._driver.failures import (
+    TELLS_INTERRUPTIONS,
+    Failure,
+    exception_failure,
+    exception_in_hand,
+)
 from otel_mongo_apm._otel.addresses import server_attributes
+from otel_mongo_apm._otel.bound import bound
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.semconv import (
     CLIENT_POOL_CLEARED,
@@ -39,9 +45,11 @@ if TYPE_CHECKING:
     )
 
     from otel_mongo_apm._cluster.state import Cluster
-    from otel_mongo_apm._commands.connections import Connections
+    from otel_mongo_apm._commands.connections import CheckedIn, Connections
     from otel_mongo_apm._driver.client_reference import ClientReference
+    from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address
+    from otel_mongo_apm._otel.bound import Record
     from otel_mongo_apm._settings.telemetry import Telemetry
 
     from .pools import Pools
@@ -58,7 +66,7 @@ _RAISED_LATER = {
 class CommandConnections(Protocol):
     """Whoever wants to know when the connection of a command is given back or closed."""
 
-    def checked_in(self, connection: tuple[Address, int]) -> None:
+    def checked_in(self, connection: CheckedIn) -> None:
         """Learn that this thread or task has given a connection back."""
 
     def closed(self, connection: tuple[Address, int]) -> None:
@@ -72,7 +80,13 @@ class CheckOuts(Protocol):
     threshold: float
 
     def checked_out(
-        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+        self,
+        address: Address,
+        pool_name: str,
+        seconds: float,
+        failure: Failure | None = None,
+        *,
+        is_new: bool | None = None,
     ) -> None:
         """Learn that a check out has ended."""
 
@@ -110,8 +124,10 @@ class PoolTelemetry(ConnectionPoolListener):
         self.telemetry = telemetry
         self.cluster = cluster
         self.waits = waits
+        self._threshold = telemetry.settings.wait_span_threshold
         self._pools = pools
-        self._connections = connections
+        needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
+        self._connections = connections if needs_connections else None
         self._commands = commands
         self._counts = telemetry.pool_instruments is not None
         self._measures_use = self._counts and telemetry.settings.pool_use_time
@@ -149,16 +165,18 @@ class PoolTelemetry(ConnectionPoolListener):
         if not self.telemetry.sees_cluster or self.cluster.has_dropped(event.address):
             return
         if all(pool.is_closed for pool in list(self._pools.values())):
-            self.cluster.close()
+            self.cluster.pools_closed()
 
     def connection_created(self, event: ConnectionCreatedEvent) -> None:
         """Do nothing: until it is ready it may still fail."""
 
     def connection_ready(self, event: ConnectionReadyEvent) -> None:
         """Count a connection, and measure how long it took to make."""
+        pool = self._pools[event.address]
+        if self.waits:
+            pool.create(event.connection_id)
         if not self._counts:
             return
-        pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
         if (waiting := caller()) in pool.pending:
             pool.pending[waiting] = event.connection_id
@@ -170,7 +188,8 @@ class PoolTelemetry(ConnectionPoolListener):
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
         """Count a connection no longer, and count why."""
         connection = event.address, event.connection_id
-        self._connections.forget(connection)
+        if self._connections is not None:
+            self._connections.forget(connection)
         if self._commands:
             self._commands.closed(connection)
         pool = self._pools[event.address]
@@ -187,17 +206,30 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
-        connection = address, connection_id = event.address, event.connection_id
-        self._connections.check_out(connection)
+        address, connection_id = event.address, event.connection_id
+        if self._connections is not None:
+            self._connections.check_out((address, connection_id))
+        pool = self._pools[address]
         if self._counts:
-            pool = self._pools[address]
             pool.pending.pop(caller(), None)
-            pool.used[connection_id] = time.monotonic() if self._measures_use else 0.0
+        pool.used[connection_id] = time.monotonic()
         seconds = _seconds(event)
+        is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
-            instruments.connection_wait_time.record(seconds, pool.attributes)
-        if self.waits and seconds >= self.waits.threshold:
-            self.waits.checked_out(address, self._pools[address].name, seconds)
+            # Whose wait it was, is only worth the price of an exemplar if it was a long one.
+            record = pool.record_wait_time or self._record_wait_time(pool, instruments)
+            record(seconds, None if is_slow else NOBODYS_CONTEXT)
+        if is_slow and self.waits:
+            is_new = pool.has_created(connection_id, seconds)
+            self.waits.checked_out(address, pool.name, seconds, is_new=is_new)
+
+    def _record_wait_time(self, pool: Pool, instruments: Instruments) -> Record:
+        pool.record_wait_time = bound(
+            instruments.connection_wait_time,
+            pool.attributes,
+            may_bind=self.telemetry.settings.bind_measurements,
+        )
+        return pool.record_wait_time
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """Tell why there is no connection."""
@@ -215,15 +247,15 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """Count a connection as idle, and measure its use."""
-        connection = address, connection_id = event.address, event.connection_id
-        if self._commands:
-            self._commands.checked_in(connection)
-        if not self._counts:
-            return
+        address, connection_id = event.address, event.connection_id
         pool = self._pools[address]
         since = pool.used.pop(connection_id, None)
+        if self._commands:
+            self._commands.checked_in((address, connection_id, since))
+        if not self._measures_use:
+            return
         instruments = self.telemetry.pool_instruments
-        if self._measures_use and instruments and since is not None:
+        if instruments and since is not None:
             seconds = time.monotonic() - since
             instruments.connection_use_time.record(seconds, pool.attributes)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from otel_mongo_apm._driver.callers import is_over
+from otel_mongo_apm._driver.callers import caller_number, is_elsewhere, is_over
 from otel_mongo_apm._otel.semconv import POOL_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
+    from otel_mongo_apm._driver.pools import Held
     from otel_mongo_apm._otel.addresses import Attributes
+    from otel_mongo_apm._otel.bound import Record
 
 DEFAULT_MAX_SIZE = 100
 
-# How many callers may wait before those are dropped that have gone without a word.
+# How many callers may wait before those are dropped that have ended without a word.
 MANY_PENDING = 256
 
 
@@ -28,10 +31,12 @@ class Pool:
         max_size: How many connections it may have; 0 for no limit.
         min_size: How many it keeps.
         connections: The driver's IDs of those that are open.
-        used: The IDs of those that are checked out, with the time of it if that is measured.
+        used: The IDs of those that are checked out, since when by the monotonic clock.
+        created: Who has created each of those that nobody has waited for since, and when.
         given_up: The IDs of those that were idle when the pool was cleared last.
-        pending: The threads and tasks that wait for one, with the one that was made for them.
+        pending: The callers that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
+        record_wait_time: Measures a wait for a connection, in seconds, once there was one.
     """
 
     name: str
@@ -39,12 +44,16 @@ class Pool:
     min_size: int = 0
     connections: set[int] = field(default_factory=set)
     used: dict[int, float] = field(default_factory=dict)
+    created: dict[int, tuple[int, float]] = field(default_factory=dict)
     given_up: set[int] = field(default_factory=set)
     pending: dict[Hashable, int | None] = field(default_factory=dict)
     is_closed: bool = False
+    record_wait_time: Record | None = None
 
     def __post_init__(self) -> None:
         self.attributes: Attributes = {POOL_NAME: self.name}
+        # How many callers may wait before it is asked which of them still do.
+        self._room = 0
 
     @property
     def idle(self) -> int:
@@ -63,16 +72,52 @@ class Pool:
         self.connections.discard(connection)
         self.given_up.discard(connection)
         self.used.pop(connection, None)
+        self.created.pop(connection, None)
         return was_open
+
+    def reconcile(self, held: Callable[[], Held | None]) -> None:
+        """Count as used no more than PyMongo's own pool does.
+
+        It publishes nothing of a check-in during which a task is cancelled or a greenlet killed.
+
+        Args:
+            held: What that pool holds, if it can be read.
+        """
+        # Copied first: what is idle after that, of the same check-out, was checked in.
+        used = dict(self.used)
+        if (found := held()) is None:
+            return
+        lost = [connection for connection in used if connection in found.idle]
+        kept = sorted(used.keys() - found.idle, key=used.__getitem__)
+        # Of those that PyMongo has no more, it is not known which; most likely the oldest.
+        vanished = kept[: max(0, len(kept) - found.used)]
+        self.connections.difference_update(vanished)
+        for connection in (*lost, *vanished):
+            if self.used.get(connection) is used[connection]:
+                self.used.pop(connection, None)
+
+    def create(self, connection: int) -> None:
+        """Take note of who creates a connection, and when."""
+        self.created[connection] = caller_number(), monotonic()
+
+    def has_created(self, connection: int, seconds: float) -> bool:
+        """Whether a caller that waited so long for a connection has created it meanwhile."""
+        creator, created = self.created.pop(connection, (None, 0.0))
+        return creator == caller_number() and monotonic() - created <= seconds
 
     def wait_for(self, waiting: Hashable) -> None:
         """Count a caller that asks for a connection."""
-        if len(self.pending) >= MANY_PENDING:
-            self.drop_the_silent()
+        if len(self.pending) >= self._room:
+            self._drop(is_over)
         self.pending[waiting] = None
 
     def drop_the_silent(self) -> None:
         """Forget those that wait no longer: of a task that was cancelled PyMongo says nothing."""
+        self._drop(is_elsewhere)
+
+    def _drop(self, waits_no_longer: Callable[[Hashable], bool]) -> None:
         for waiting in list(self.pending):
-            if is_over(waiting):
+            if waits_no_longer(waiting):
                 self.pending.pop(waiting, None)
+        # Not before there are twice as many, or each further one would have to look at all others.
+        self._room = max(MANY_PENDING, 2 * len(self.pending))

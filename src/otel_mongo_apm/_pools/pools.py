@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from otel_mongo_apm._driver.pools import held
 from otel_mongo_apm._otel.addresses import written
 
 from .names import identify
@@ -42,6 +44,13 @@ class Pools(dict["Address", Pool]):
         closed = [each for each, pool in list(self.items()) if pool.is_closed]
         for each in closed[:-MAX_CLOSED]:
             self.pop(each, None)
+
+    def reconcile(self) -> None:
+        """Count no connection as used that PyMongo has back."""
+        client = self._client()
+        for address, pool in list(self.items()):
+            if client is not None and not pool.is_closed:
+                pool.reconcile(partial(held, client, address))
 
     def start_anew(self) -> None:
         """Know no pools; the child of a fork has none of its parent's connections."""

@@ -42,10 +42,14 @@ class Keywords(TypedDict, total=False):
     events: Literal["span", "logs", "both", "none"] | None
     pool_metrics: bool | None
     pool_use_time: bool | None
+    returned_rows: Literal["span", "metric", "both", "none"] | None
     on_conflict: Literal["warn", "replace", "defer"] | None
     topology_metrics: bool | None
+    topology_listeners: bool | None
+    bind_measurements: bool | None
     explain_slower_than: float | None
     comment_propagation: Literal["off", "trace"] | None
+    peer_service: str | None
     capture_statement: bool | None
 
 

@@ -14,6 +14,7 @@ from .kinds import (
     HOOK,
     LENGTH,
     SECONDS,
+    TEXT,
     Kind,
     choice,
     provider_of,
@@ -79,11 +80,19 @@ class Settings:
             every command has two spans, replace its listener in each client, or leave all spans to
             it. Default: replace, with a warning.
         pool_use_time: Whether the use of each connection is measured, too.
+        returned_rows: Whether the number of documents in a reply is an attribute of its command's
+            span, a measurement, both or neither.
         topology_metrics: Whether servers, topology and heartbeats are measured.
+        topology_listeners: Whether PyMongo's own listeners to servers and topologies tell what
+            changes, rather than a look at each heartbeat.
+        bind_measurements: Whether the SDK is spared most of the work of the most frequent
+            measurements, by using its inside if it is a known release. They are the same.
         explain_slower_than: How long a command must take, in seconds, for its query to be explained
             afterwards; None, the default, to explain none.
         comment_propagation: Whether the comment of each command carries the trace context, so that
             the server's slow query log, profiler and ``currentOp`` lead to the trace.
+        peer_service: The ``peer.service`` of client spans, which some backends name the database by
+            on their service maps. Default: none.
     """
 
     tracer_provider: TracerProvider | None = _setting(provider_of("get_tracer"), None)
@@ -113,12 +122,18 @@ class Settings:
     )
     pool_metrics: bool = _setting(FLAG, default=True)
     pool_use_time: bool = _setting(FLAG, default=False)
+    returned_rows: Literal["span", "metric", "both", "none"] = _setting(
+        choice("span", "metric", "both", "none"), "span"
+    )
     on_conflict: Literal["warn", "replace", "defer"] | None = _setting(
         choice("warn", "replace", "defer"), None
     )
     topology_metrics: bool = _setting(FLAG, default=True)
+    topology_listeners: bool = _setting(FLAG, default=False)
+    bind_measurements: bool = _setting(FLAG, default=True)
     explain_slower_than: float | None = _setting(SECONDS, None)
     comment_propagation: Literal["off", "trace"] = _setting(choice("off", "trace"), "off")
+    peer_service: str | None = _setting(TEXT, None)
 
     def __post_init__(self) -> None:
         for setting in fields(self):

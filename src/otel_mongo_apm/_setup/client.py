@@ -12,6 +12,7 @@ from otel_mongo_apm._cluster.report import ClusterReport
 from otel_mongo_apm._cluster.spans import ClusterSpans
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._cluster.timeline import Timeline
+from otel_mongo_apm._cluster.topology_listener import ServerTelemetry, TopologyTelemetry
 from otel_mongo_apm._commands.connections import Connections
 from otel_mongo_apm._commands.in_flight import InFlightCommands
 from otel_mongo_apm._commands.listener import CommandTelemetry
@@ -34,8 +35,21 @@ if TYPE_CHECKING:
     from otel_mongo_apm._pools.pool import Pool
     from otel_mongo_apm._settings.telemetry import Telemetry
 
-Listener = TypeVar("Listener", CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
-LISTENERS = (CommandTelemetry, HeartbeatTelemetry, PoolTelemetry)
+LISTENERS = (
+    CommandTelemetry,
+    HeartbeatTelemetry,
+    PoolTelemetry,
+    ServerTelemetry,
+    TopologyTelemetry,
+)
+Listener = TypeVar(
+    "Listener",
+    CommandTelemetry,
+    HeartbeatTelemetry,
+    PoolTelemetry,
+    ServerTelemetry,
+    TopologyTelemetry,
+)
 
 
 class ClientTelemetry:
@@ -81,6 +95,8 @@ class ClientTelemetry:
             yield self.pool_listener(commands)
         if self.telemetry.sees_cluster:
             yield self.heartbeat_listener()
+        if self.telemetry.sees_cluster and settings.topology_listeners:
+            yield from self.topology_listeners()
 
     def command_listener(self) -> CommandTelemetry:
         """Make the one to commands, whose spans are those of the convention that is set."""
@@ -136,6 +152,12 @@ class ClientTelemetry:
         """Make the one to heartbeats."""
         return self._own(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
 
+    def topology_listeners(self) -> Iterator[_EventListener]:
+        """Make those to servers and the topology, which then tell instead of looking."""
+        self.cluster.is_told = True
+        yield self._own(ServerTelemetry(self.client, self.telemetry, self.cluster))
+        yield self._own(TopologyTelemetry(self.client, self.telemetry, self.cluster))
+
     def _own(self, listener: Listener) -> Listener:
         # A client keeps its listeners, and so this with them. A table with weak keys would keep all
         # for ever: by way of the cluster's description this reaches the listeners.
@@ -146,6 +168,7 @@ class ClientTelemetry:
         """Its pools that are open; none if they are not measured."""
         if not self.telemetry.pool_instruments:
             return []
+        self.pools.reconcile()
         return [pool for pool in list(self.pools.values()) if not pool.is_closed]
 
     def observed_cluster(self) -> Cluster | None:

@@ -24,6 +24,7 @@ from otel_mongo_apm._otel.shield import quietly_shielded
 from .client import client_listeners, ours_among
 from .conflicts import resolve_conflict
 from .native_tracing import tell_native_tracing
+from .topology_listeners import make_room, possible_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +81,8 @@ def _with_listeners(
     redact_misread_credentials(args[0] if args else keywords.get("host"))
     ours = ours_among(given or ())
     if ours and ours[0].client.belongs_to(client):
-        return keywords
+        possible = possible_listeners(client, args, keywords, given or ())
+        return keywords if possible is given else {**keywords, keyword: possible}
     telemetry = ours[0].telemetry if ours else new_clients.telemetry
     if telemetry is None:
         return None
@@ -88,8 +90,9 @@ def _with_listeners(
         _warn_of_sharing(ours[0].client)
     others = [each for each in given or () if each not in ours]
     listeners = client_listeners(telemetry, ClientReference(weakref.ref(client)))
+    possible = possible_listeners(client, args, keywords, listeners)
     shown = given.given if isinstance(given, WithOurs) else given
-    return {**keywords, keyword: WithOurs([*others, *listeners], shown)}
+    return {**keywords, keyword: WithOurs([*others, *possible], shown)}
 
 
 def _warn_of_sharing(reference: ClientReference) -> None:
@@ -109,6 +112,7 @@ def _made(client: Any) -> None:
     forget_frame(client, _FILE)
     if ours := ours_among(client.options.event_listeners):
         resolve_conflict(ours[0].telemetry, client)
+        make_room(client, ours)
 
 
 def _wrap_all() -> Iterator[Undo]:

@@ -18,6 +18,7 @@ from otel_mongo_apm._waits.selection import observe_anew
 from .client import client_listeners, client_telemetry, end_clusters, ours_among
 from .conflicts import resolve_conflict
 from .native_tracing import tell_native_tracing
+from .topology_listeners import without_topology_listeners
 from .wrapped import keep_wrapped
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def instrument_client(
         return
     telemetry = Telemetry(resolved)
     keep_wrapped(telemetry)
-    listeners = client_listeners(telemetry, ClientReference(weakref.ref(own)))
+    all_listeners = client_listeners(telemetry, ClientReference(weakref.ref(own)))
+    listeners = without_topology_listeners(all_listeners, "it was created before")
     check(own)
     # Those that are quiet now see the commands on their way to the end, after the new ones.
     on_their_way = [each for each in ours if client_telemetry(each).in_flight]

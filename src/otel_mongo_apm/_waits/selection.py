@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -50,6 +50,16 @@ class _SelectionObserver:
         # In seconds; what took less has not waited.
         self._threshold = pools.telemetry.settings.wait_span_threshold
 
+    def is_needed(self, topology: Any, seconds: float) -> bool:
+        """Whether there is anything to tell of a selection that succeeded; mostly there is not."""
+        return seconds >= self._threshold or (
+            self._sees_cluster and self._shows_something(topology)
+        )
+
+    def _shows_something(self, topology: Any) -> bool:
+        cluster = self._cluster
+        return bool(cluster.untold) or topology.description is not cluster.description
+
     @quietly_shielded
     def ended(
         self, topology: Any, operation: Any, seconds: float, error: BaseException | None = None
@@ -57,11 +67,9 @@ class _SelectionObserver:
         """Tell of a selection that was slow or failed, and look at what it may have shown."""
         if not self._telemetry.is_on:
             return
-        cluster = self._cluster
-        is_occasion = error or cluster.untold or topology.description is not cluster.description
-        if self._sees_cluster and is_occasion:
-            cluster.open()  # A load-balanced client has no heartbeats that would.
-            cluster.have_told()
+        if self._sees_cluster and (error or self._shows_something(topology)):
+            self._cluster.open()  # A load-balanced client has no heartbeats that would.
+            self._cluster.have_told()
         if error or seconds >= self._threshold:
             failure = exception_failure(error) if error else None
             # An enumeration's member that is a string, too.
@@ -81,12 +89,14 @@ class _SelectionObserver:
 def _find_observer(topology: Any) -> _SelectionObserver | None:
     listeners = (each for each in listeners_of(topology) if isinstance(each, PoolTelemetry))
     ours = next(listeners, None)
-    is_needed = ours and (
+    observes = ours and (
         ours.telemetry.sees_cluster or ours.waits or ours.telemetry.settings.metrics
     )
+    # What every selection looks at, unshielded.
+    is_observable = hasattr(topology, "description")
     if ours and (client := ours.client()):
         hide_ours(client)  # If its SRV record was looked up just now, its options are new.
-    observer = _SelectionObserver(ours) if ours and is_needed else None
+    observer = _SelectionObserver(ours) if ours and observes and is_observable else None
     setattr(topology, _OBSERVER, observer)
     return observer
 
@@ -99,13 +109,15 @@ def _observed(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[
             observer = _find_observer(self)
         if observer is None or not is_in_force():
             return original(self, selector, operation, *args, **kwargs)
-        began = time.monotonic()
+        began = monotonic()
         try:
             server = original(self, selector, operation, *args, **kwargs)
         except BaseException as error:
-            observer.ended(self, operation, time.monotonic() - began, error)
+            observer.ended(self, operation, monotonic() - began, error)
             raise
-        observer.ended(self, operation, time.monotonic() - began)
+        seconds = monotonic() - began
+        if observer.is_needed(self, seconds):
+            observer.ended(self, operation, seconds)
         return server
 
     return select_server
@@ -121,13 +133,15 @@ def _observed_async(original: Callable[..., Any], is_in_force: IsInForce) -> Cal
             observer = _find_observer(self)
         if observer is None or not is_in_force():
             return await original(self, selector, operation, *args, **kwargs)
-        began = time.monotonic()
+        began = monotonic()
         try:
             server = await original(self, selector, operation, *args, **kwargs)
         except BaseException as error:
-            observer.ended(self, operation, time.monotonic() - began, error)
+            observer.ended(self, operation, monotonic() - began, error)
             raise
-        observer.ended(self, operation, time.monotonic() - began)
+        seconds = monotonic() - began
+        if observer.is_needed(self, seconds):
+            observer.ended(self, operation, seconds)
         return server
 
     return select_server

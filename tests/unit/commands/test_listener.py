@@ -19,11 +19,16 @@ from in_memory import InMemoryTelemetry
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
-from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandStartedEvent,
+    ConnectionCheckedOutEvent,
+)
 
 from otel_mongo_apm import Settings, event_listeners
 from otel_mongo_apm._commands import cursors, in_flight, signatures
 from otel_mongo_apm._driver.client_reference import ClientReference
+from otel_mongo_apm._driver.failures import TELLS_INTERRUPTIONS
 from otel_mongo_apm._metrics import names
 from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry, client_telemetry
@@ -91,8 +96,9 @@ def test_a_command_has_a_span(commands, telemetry):
     assert len(commands.in_flight) == 0
 
 
-def test_a_command_is_measured(commands, telemetry):
+def test_a_command_is_measured(commands_with, telemetry):
     """Duration, in seconds, and rows carry the span's attributes, and its ID as an exemplar."""
+    commands = commands_with(returned_rows="both")
     commands.started(started(FIND))
     commands.succeeded(succeeded("find", FOUND, duration=dt.timedelta(microseconds=2500)))
 
@@ -109,6 +115,20 @@ def test_a_command_is_measured(commands, telemetry):
     )
     (exemplar,) = duration.data.exemplars
     assert exemplar.span_id == telemetry.span.context.span_id
+
+
+@pytest.mark.parametrize(
+    ("where", "is_attribute", "is_metric"),
+    [("span", True, False), ("metric", False, True), ("both", True, True), ("none", False, False)],
+)
+def test_returned_rows(commands_with, telemetry, where, is_attribute, is_metric):
+    """The number of documents in a reply goes where `returned_rows` says, and nowhere else."""
+    commands = commands_with(returned_rows=where)
+    commands.started(started(FIND))
+    commands.succeeded(succeeded("find", FOUND))
+
+    assert ("db.response.returned_rows" in telemetry.span.attributes) is is_attribute
+    assert ("db.client.response.returned_rows" in telemetry.metrics()) is is_metric
 
 
 def test_without_a_collection(commands, telemetry):
@@ -275,7 +295,6 @@ def test_a_span_that_is_not_sampled_costs_nothing():
     (duration,) = telemetry.points("db.client.operation.duration")
     assert duration.attributes == OF_ANY_CLIENT
     assert duration.data.count == 1
-    assert telemetry.points("db.client.response.returned_rows")[0].data.sum == 2
     assert telemetry.spans == ()
     assert calls == []
 
@@ -545,8 +564,9 @@ def test_query_text_hides_users(commands, telemetry):
 TAIL = {"getMore": 4711, "collection": "users", "maxTimeMS": 1000}
 
 
-def test_a_getmore_that_waited_in_vain(commands, telemetry):
+def test_a_getmore_that_waited_in_vain(commands_with, telemetry):
     """An idle tailed cursor makes no spans, but is measured."""
+    commands = commands_with(returned_rows="metric")
     commands.started(started(TAIL))
     commands.succeeded(succeeded("getMore", {"cursor": {"id": 4711, "nextBatch": []}, "ok": 1.0}))
 
@@ -695,21 +715,26 @@ def test_signatures_are_bounded(commands, monkeypatch):
 
 
 CONNECTION = (ADDRESS, 7)
+needs_published_interruptions = pytest.mark.skipif(
+    not TELLS_INTERRUPTIONS, reason="PyMongo before 4.20.1 does not publish interruptions"
+)
 
 
 @pytest.fixture
 def on_a_connection(commands):
-    """Have a connection checked out, as a command always has."""
-    client_telemetry(commands).connections.check_out(CONNECTION)
+    """Have a connection checked out, with a PyMongo that does not publish interruptions."""
+    commands._connections = client_telemetry(commands).connections
+    commands._connections.check_out(CONNECTION)
     return CONNECTION
 
 
 def test_an_interrupted_command(commands, telemetry, on_a_connection):
     """A command whose connection is given back while it is open was interrupted: an error."""
     commands.started(started(FIND))
-    raising = {"__name__": "pymongo.pool", "commands": commands, "connection": on_a_connection}
+    checked_in = (*on_a_connection, None)
+    raising = {"__name__": "pymongo.pool", "commands": commands, "checked_in": checked_in}
     exec(
-        "try: raise KeyboardInterrupt\nexcept BaseException: commands.checked_in(connection)",
+        "try: raise KeyboardInterrupt\nexcept BaseException: commands.checked_in(checked_in)",
         raising,
     )
     commands.closed(on_a_connection)
@@ -726,7 +751,7 @@ def test_an_interrupted_command(commands, telemetry, on_a_connection):
 def test_interrupted_by_who_knows_what(commands, telemetry, on_a_connection):
     """Where the exception is not known, it was another."""
     commands.started(started(FIND))
-    commands.checked_in(on_a_connection)
+    commands.checked_in((*on_a_connection, None))
 
     assert telemetry.span.attributes["error.type"] == "_OTHER"
 
@@ -745,19 +770,44 @@ def test_an_orphan_of_another_thread(commands, telemetry, on_a_connection):
 def test_other_connections(commands, telemetry, on_a_connection):
     """What happens to other connections concerns no command of this one."""
     commands.started(started(FIND))
-    commands.checked_in((ADDRESS, 8))
+    commands.checked_in((ADDRESS, 8, None))
     commands.closed((ADDRESS, 8))
 
     assert telemetry.spans == ()
     commands.succeeded(succeeded("find", FOUND))
-    commands.checked_in(on_a_connection)
+    commands.checked_in((*on_a_connection, None))
     assert telemetry.span.status.status_code is StatusCode.UNSET
+
+
+@needs_published_interruptions
+def test_an_end_that_never_came(commands, telemetry):
+    """A command whose end we were not told of ends with its connection, and not with another's."""
+    checked_out = time.monotonic()
+    commands.started(started(FIND))
+    commands.checked_in((ADDRESS, 8, time.monotonic()))  # Which a listener had meanwhile.
+    commands.checked_in((ADDRESS, 9, None))
+    before = telemetry.spans
+    commands.checked_in((ADDRESS, 7, checked_out))
+
+    assert before == ()
+    assert telemetry.span.attributes["error.type"] == "_OTHER"
+    assert len(commands.in_flight) == 0
+
+
+@needs_published_interruptions
+def test_connections_that_nobody_needs(telemetry):
+    """Where PyMongo publishes every end, the connection of a command is not kept track of."""
+    commands, pools, _ = event_listeners(**telemetry.providers)
+    pools.connection_checked_out(ConnectionCheckedOutEvent(ADDRESS, 7, 0.0))
+    commands.started(started(FIND))
+
+    assert len(client_telemetry(commands).connections) == 0
 
 
 def test_a_getmore_that_was_interrupted(commands, telemetry, on_a_connection):
     """A tailed cursor's getMore that is interrupted has a span, too."""
     commands.started(started(TAIL))
-    commands.checked_in(on_a_connection)
+    commands.checked_in((*on_a_connection, None))
 
     assert telemetry.span.name == "getMore users"
     assert telemetry.span.status.status_code is StatusCode.ERROR
@@ -916,3 +966,74 @@ def test_an_idle_tail(commands, telemetry, command):
         commands.succeeded(succeeded("getMore", more(4711, *documents)))
 
     assert [span.name.split()[0] for span in telemetry.spans] == [next(iter(command)), "getMore"]
+
+
+SAMPLED, DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
+
+
+class ByTurns(Sampler):
+    """Samples each of the spans, or none, as it is told."""
+
+    def __init__(self, *decisions: Decision) -> None:
+        self._decisions = iter(decisions)
+
+    def should_sample(self, *arguments: Any, **_: Any) -> SamplingResult:
+        return SamplingResult(next(self._decisions), arguments[4])
+
+    def get_description(self) -> str:
+        return "ByTurns"
+
+
+def unmeasured(*decisions: Decision) -> tuple[InMemoryTelemetry, CommandTelemetry]:
+    telemetry = InMemoryTelemetry(ByTurns(*decisions))
+    shared = Telemetry(Settings(**telemetry.providers, metrics=False))
+    return telemetry, ClientTelemetry(shared, ClientReference()).command_listener()
+
+
+def test_what_nobody_sees_is_not_kept():
+    """Nothing is kept of a command that is neither sampled nor measured; the next is told of."""
+    telemetry, commands = unmeasured(DROPPED, SAMPLED)
+    commands.started(started(FIND))
+    kept = len(commands.in_flight)
+    commands.succeeded(succeeded("find", FOUND))
+    commands.started(started(FIND))
+    commands.succeeded(succeeded("find", FOUND))
+
+    assert kept == 0
+    assert telemetry.span.attributes.items() >= RECORDED_ATTRIBUTES.items()
+    assert len(commands.in_flight) == 0
+
+
+def test_the_end_of_what_nobody_sees_is_nobody_elses():
+    """A command that is not sampled ends none of the same ID that another task has in flight."""
+    telemetry, commands = unmeasured(SAMPLED, DROPPED)
+    commands.started(started(FIND))
+
+    def meanwhile() -> None:
+        commands.started(started(FIND))
+        commands.succeeded(succeeded("find", FOUND))
+
+    other = threading.Thread(target=meanwhile)
+    other.start()
+    other.join()
+
+    assert (len(telemetry.spans), len(commands.in_flight)) == (0, 1)
+
+
+def test_a_retry_of_what_nobody_saw():
+    """A sampled retry tells its number even if the attempt that failed was not sampled."""
+    telemetry, commands = unmeasured(DROPPED, DROPPED, SAMPLED)
+    for request_id in (1, 2, 3):
+        commands.started(started(FIND, request_id=request_id, operation_id=7))
+        commands.failed(failed("find", {"code": 189}, request_id=request_id, operation_id=7))
+
+    assert telemetry.span.attributes[RETRY] == 2
+
+
+def test_a_command_without_a_record_is_not_left_open(monkeypatch):
+    """If what is kept of a command cannot be made, the span that has started ends."""
+    telemetry, commands = unmeasured(SAMPLED)
+    monkeypatch.setattr(CommandStartedEvent, "request_id", property(lambda _: 1 / 0))
+    commands.started(started(FIND))
+
+    assert telemetry.started_and_ended == (1, 1)

@@ -25,6 +25,7 @@ def test_greenlets_that_come_midway(monkeypatch):
 def test_greenlets():
     """Greenlets of one thread are others than the thread, and than each other."""
     greenlet = pytest.importorskip("greenlet")
-    found = {caller(), *(greenlet.greenlet(caller).switch() for _ in range(3))}
+    greenlets = [greenlet.greenlet(lambda: {caller()}) for _ in range(3)]
+    found = {caller()}.union(*(each.switch() for each in greenlets))
 
     assert len(found) == 4

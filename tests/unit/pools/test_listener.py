@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import weakref
 
@@ -29,6 +30,7 @@ from pymongo.monitoring import (
 from otel_mongo_apm import Settings
 from otel_mongo_apm._cluster.state import Cluster
 from otel_mongo_apm._driver.client_reference import ClientReference
+from otel_mongo_apm._driver.pools import Held
 from otel_mongo_apm._metrics import names as metric_names
 from otel_mongo_apm._pools import pool
 from otel_mongo_apm._settings.telemetry import Telemetry
@@ -185,6 +187,18 @@ def test_a_task_with_better_to_do_waits_no_longer(telemetry, wait_in_pymongo):
     assert list(asyncio.run(observe()).values()) == [0]
 
 
+def test_slow_waits_have_exemplars(driver, telemetry):
+    """A wait that was long enough for a span is linked to the trace that it was in, as no other."""
+    driver.create()
+    with telemetry.tracer.start_as_current_span("request") as request:
+        driver.check_out(1, seconds=0.001)
+        driver.check_out(2, seconds=0.020)
+
+    (point,) = telemetry.points("db.client.connection.wait_time")
+    exemplars = {each.value: each.trace_id or None for each in point.data.exemplars}
+    assert exemplars == {0.001: None, 0.020: request.get_span_context().trace_id}
+
+
 def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
     """Tasks that were cancelled while they waited are forgotten even if nobody collects."""
     monkeypatch.setattr(pool, "MANY_PENDING", 10)
@@ -198,6 +212,85 @@ def test_cancelled_tasks_do_not_pile_up(driver, monkeypatch):
 
     asyncio.run(wait_often())
     assert len(driver.client.pools[ADDRESS].pending) <= 10
+
+
+def test_many_waiters_are_not_asked_again_and_again(driver, monkeypatch):
+    """However many tasks wait, to ask which of them still do costs each of them the same."""
+    monkeypatch.setattr(pool, "MANY_PENDING", 10)
+    asked = []
+
+    def is_over(waiting):
+        asked.append(waiting)
+        return False
+
+    monkeypatch.setattr(pool, "is_over", is_over)
+    for number in range(1_000):
+        driver.client.pools[ADDRESS].wait_for(number)
+
+    assert len(driver.client.pools[ADDRESS].pending) == 1_000
+    assert len(asked) <= 2_000
+
+
+def test_nothing_of_a_cancelled_task_is_kept(driver, wait_in_pymongo):
+    """A task that was cancelled while it waited is gone with all that it had."""
+
+    class Payload:
+        """What a request has."""
+
+    async def request(payload):
+        await wait_in_pymongo()
+        return payload
+
+    async def cancel():
+        payload = Payload()
+        task = asyncio.create_task(request(payload))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return weakref.ref(payload)
+
+    payload = asyncio.run(cancel())
+    gc.collect()
+
+    assert len(driver.client.pools[ADDRESS].pending) == 1
+    assert payload() is None
+
+
+@pytest.mark.parametrize(
+    ("held", "used"),
+    [
+        (None, {1, 2, 3}),  # Not to be read.
+        (Held(frozenset(), 3), {1, 2, 3}),
+        (Held(frozenset({1}), 2), {2, 3}),
+        (Held(frozenset({1, 2, 3}), 0), set()),
+        (Held(frozenset({3}), 1), {2}),  # One has vanished, and it is not known which.
+        (Held(frozenset({1}), 9), {2, 3}),  # Callers that wait are used ones to PyMongo.
+    ],
+)
+def test_used_as_pymongo_has_it(driver, held, used):
+    """Connections that PyMongo has back, without having published it, are not counted as used."""
+    for number in (1, 2, 3):
+        driver.connect(number)
+        driver.check_out(number)
+    found = driver.client.pools[ADDRESS]
+    found.reconcile(lambda: held)
+
+    assert set(found.used) == used
+
+
+def test_used_again_meanwhile(driver):
+    """A connection that is checked out again while PyMongo's pool is read stays a used one."""
+    driver.connect(1)
+    driver.check_out(1)
+    found = driver.client.pools[ADDRESS]
+
+    def held():
+        driver.check_in(1)
+        driver.check_out(1)
+        return Held(frozenset({1}), 0)
+
+    found.reconcile(held)
+    assert set(found.used) == {1}
 
 
 def test_a_connection_that_nobody_got(driver, telemetry):
@@ -266,7 +359,11 @@ def test_a_long_wait(driver, telemetry):
     assert wait.status.status_code is StatusCode.UNSET
     assert wait.parent.span_id == request.get_span_context().span_id
     assert wait.end_time - wait.start_time == 250_000_000
-    assert dict(wait.attributes) == {**PEER, **NAME}
+    assert dict(wait.attributes) == {
+        **PEER,
+        **NAME,
+        "mongodb.client.connection.created": False,
+    }
     assert len(telemetry.spans) == 2
 
 

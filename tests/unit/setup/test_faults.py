@@ -26,6 +26,7 @@ from pymongo.monitoring import (
 
 from otel_mongo_apm import Settings
 from otel_mongo_apm._cluster.listener import HeartbeatTelemetry
+from otel_mongo_apm._cluster.topology_listener import ServerTelemetry, TopologyTelemetry
 from otel_mongo_apm._commands.listener import CommandTelemetry
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._metrics import observations
@@ -306,11 +307,20 @@ def test_what_a_signal_handler_raises(clock, caplog, alarm, handler, shield_it):
     assert heard(caplog) == []
 
 
+COMMANDS_AND_POOLS = ("CommandTelemetry", "PoolTelemetry")
 LISTENER_OF = {
     CommandTelemetry: ClientTelemetry.command_listener,
     HeartbeatTelemetry: ClientTelemetry.heartbeat_listener,
     PoolTelemetry: ClientTelemetry.pool_listener,
+    ServerTelemetry: lambda client: of_an_open_cluster(client)[0],
+    TopologyTelemetry: lambda client: of_an_open_cluster(client)[1],
 }
+
+
+def of_an_open_cluster(client):
+    """The listeners to servers and the topology, which ask nothing before there is one."""
+    client.cluster.open()
+    return [*client.topology_listeners()]
 
 
 @pytest.mark.parametrize(("listener", "name"), METHODS)
@@ -321,8 +331,10 @@ def test_every_method_is_shielded(client, caplog, capfd, listener, name):
         method(Unreadable())
 
     asks_nothing = {"take_settings", "connection_created", "checked_in", "closed"}
-    is_heartbeat_s_start = (listener.__name__, name) == ("HeartbeatTelemetry", "started")
-    said = 0 if name in asks_nothing or is_heartbeat_s_start else 1
+    asks_nothing = {f"{each}.{method}" for each in COMMANDS_AND_POOLS for method in asks_nothing}
+    asks_nothing |= {"HeartbeatTelemetry.started", "TopologyTelemetry.opened"}
+    asks_nothing |= {"TopologyTelemetry.closed"}
+    said = 0 if f"{listener.__name__}.{name}" in asks_nothing else 1
     assert len(heard(caplog)) == said
     assert capfd.readouterr() == ("", "")
 
