@@ -16,7 +16,7 @@ JAEGER_MODULE := github.com/jaegertracing/jaeger@v1.76.0
 OTELCOL ?= $(HOME)/go/bin/otelcol
 OTELCOL_BUILDER := go.opentelemetry.io/collector/cmd/builder@v0.150.0
 
-.PHONY: help demo jaeger jaeger-binary otelcol-binary test test-newest test-oldest test-recipes lint types docs bench soak clean
+.PHONY: help demo jaeger jaeger-binary otelcol-binary test test-newest test-oldest test-recipes lint types docs bench soak release-check clean
 
 help:
 	@echo 'make demo    run the instrumented example on a real MongoDB; show its traces and metrics'
@@ -30,12 +30,14 @@ help:
 	@echo 'make docs    build the documentation as a site, in site/'
 	@echo 'make soak    run everything at once for half an hour; lose nothing, leak nothing'
 	@echo 'make bench   measure what a command costs'
+	@echo 'make release-check  build the sdist and the wheel in dist/, and check what is in them'
 	@echo 'make clean   remove the virtual environment and what tools left behind'
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 	@if [ -z "$$MONGODB_URI" ]; then $(BIN)/python examples/failover; \
 	else echo 'The failover demo needs servers of its own; unset MONGODB_URI to see it.'; fi
+	$(BIN)/python examples/demo.py slow_query
 
 jaeger: .venv/installed
 	$(BIN)/python examples/jaeger/local.py
@@ -94,6 +96,12 @@ soak: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/pytest benchmarks --override-ini timeout=0 --benchmark-quiet
+
+release-check: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	DIST=dist $(BIN)/pytest tests/e2e/test_packaging.py
 
 clean:
 	rm -rf .venv .venv-oldest .venv-recipes .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist site

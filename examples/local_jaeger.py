@@ -55,9 +55,12 @@ class Jaeger:
         found = self._query("operations", service=service)
         return {(operation["name"], operation["spanKind"]) for operation in found}
 
-    def traces(self, service: str) -> list[dict[str, Any]]:
-        """Return all traces of a service, each with its `spans` and `processes`."""
-        found: list[dict[str, Any]] = self._query("traces", service=service, limit=str(LIMIT))
+    def traces(self, service: str, **tags: str) -> list[dict[str, Any]]:
+        """Return the traces of a service with these tags, each with its `spans` and `processes`."""
+        wanted = {"tags": json.dumps(tags)} if tags else {}
+        found: list[dict[str, Any]] = self._query(
+            "traces", service=service, limit=str(LIMIT), **wanted
+        )
         return found
 
     def _query(self, path: str, **parameters: str) -> Any:

@@ -21,7 +21,7 @@ from local_program import ANSWER, serving, workspace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from console_exports import Period
+    from otel_mongo_apm._view.exports import Period
 
 STEP = 1.0  # Seconds between two scrapes, and between two points of a series.
 

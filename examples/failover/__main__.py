@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).parents[1]))  # For what the examples share.
 
-from console_exports import is_cluster_span, spans
 from gauges import WRITABLE, gauges_table, writable_strip
 from installed_mongod import MongoDBUnavailableError
 from instrumented import InstrumentedProgram, exporters, instrumented_environment
@@ -27,15 +26,18 @@ from phases import Deeds, phases
 from picture import save_picture
 from rich.padding import Padding
 from served import SLOW, requests, requests_table, slow_requests
-from terminal import heading, wide_console
 from timeline import timeline
-from trace_tree import NAMES_NOTE, traces
+
+from otel_mongo_apm._view.exports import is_cluster_span, spans
+from otel_mongo_apm._view.terminal import heading, wide_console
+from otel_mongo_apm._view.trace_tree import NAMES_NOTE, traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from console_exports import Exported
     from rich.console import Console, RenderableType
+
+    from otel_mongo_apm._view.exports import Exported
 
 APPLICATION = Path(__file__).with_name("application.py")
 NO_MONGODB = "The failover demo starts three servers of its own, and cannot."

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from console_exports import metric_exports
-from metrics_table import quantity
 from rich import box
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from trace_tree import attributes_text, brief
+
+from otel_mongo_apm._view.exports import metric_exports
+from otel_mongo_apm._view.metrics_table import quantity
+from otel_mongo_apm._view.trace_tree import attributes_text, brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from console_exports import Exported, Period
     from phases import Phases
+
+    from otel_mongo_apm._view.exports import Exported, Period
 
     # By the metric's name and what the data point is about.
     Values = Mapping[tuple[str, str], str]

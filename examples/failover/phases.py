@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from console_exports import Period, period, spans
+from otel_mongo_apm._view.exports import Period, period, spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from console_exports import Exported
+    from otel_mongo_apm._view.exports import Exported
 
 OUTAGE = "mongodb.topology.outage"
 

@@ -7,18 +7,20 @@ from itertools import filterfalse, product
 from statistics import median
 from typing import TYPE_CHECKING
 
-from console_exports import by_trace, has_failed, is_cluster_span, period, root, spans
 from rich import box
 from rich.table import Table
 from timeline import since
-from trace_tree import duration, trace
+
+from otel_mongo_apm._view.exports import by_trace, has_failed, is_cluster_span, period, root, spans
+from otel_mongo_apm._view.trace_tree import duration, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from console_exports import Exported
     from phases import Deeds, Phases
     from rich.console import RenderableType
+
+    from otel_mongo_apm._view.exports import Exported
 
     Trace = list[Exported]
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from console_exports import has_failed, log_records, moment, period, spans
 from phases import OUTAGE
 from rich import box
 from rich.table import Table
 from rich.text import Text
-from trace_tree import duration, place
+
+from otel_mongo_apm._view.exports import has_failed, log_records, moment, period, spans
+from otel_mongo_apm._view.trace_tree import duration, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from console_exports import Exported
     from phases import Deeds
+
+    from otel_mongo_apm._view.exports import Exported
 
 
 class Entry(NamedTuple):

@@ -21,7 +21,8 @@ from local_mongodb import ReplicaSet, replica_set, wait_for_ctrl_c
 from local_shop import customers, shop
 from rich import box
 from rich.table import Table
-from terminal import wide_console
+
+from otel_mongo_apm._view.terminal import wide_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from console_exports import by_trace, exported, is_cluster_span, root, spans
 from in_memory import WAITS
 from instrumented import instrumented_environment
 from versions import needs_async
 
+from otel_mongo_apm._view.exports import by_trace, exported, is_cluster_span, root, spans
+
 if TYPE_CHECKING:
-    from console_exports import Exported
+    from otel_mongo_apm._view.exports import Exported
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PYTHON = Path(sys.executable)

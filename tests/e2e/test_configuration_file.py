@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from console_exports import exported, spans
 
 from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._view.exports import exported, spans
 
 load_config_file = pytest.importorskip("opentelemetry.configuration").load_config_file
 

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def environment(tmp_path: Path, address: str) -> dict[str, str]:
-    """A reader's: the package is installed, and what is exported goes nowhere."""
+    """A reader's: the package is installed, and nothing is exported to anywhere else."""
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
-    nowhere = {f"OTEL_{kind}_EXPORTER": "none" for kind in ("TRACES", "METRICS", "LOGS")}
+    nowhere = {f"OTEL_{kind}_EXPORTER": "console" for kind in ("TRACES", "METRICS", "LOGS")}
     return {
         **os.environ,
         **nowhere,
@@ -108,6 +109,28 @@ def test_shell(source, environment, tmp_path):
     assert ran.returncode == 0, ran.stderr
     if "app.py" in source:
         assert "'ok': 1.0" in ran.stdout
+
+
+ALL_SIGNALS = ("OTEL_TRACES_EXPORTER=", "OTEL_METRICS_EXPORTER=", "OTEL_LOGS_EXPORTER=")
+
+
+@pytest.mark.parametrize(
+    "source", [each for each in of(*SHELL) if all(name in each.values[0] for name in ALL_SIGNALS)]
+)
+def test_ends_at_once(source, environment, tmp_path):
+    """Where there is no collector, what is documented ends as soon as if nothing was exported."""
+    environment = {k: v for k, v in environment.items() if not k.startswith("OTEL_")}
+    lines = SET_UP.sub("true", re.sub(r"^\$ ", "", source, flags=re.MULTILINE))
+    took = []
+    nothing = "export OTEL_{TRACES,METRICS,LOGS}_EXPORTER=none"
+    for program in (f"{nothing}\nopentelemetry-instrument python app.py", lines):
+        began = time.monotonic()
+        ran = run(["bash", "-euo", "pipefail", "-c", program], environment, tmp_path)
+        took.append(time.monotonic() - began)
+
+        assert ran.returncode == 0, ran.stderr
+    # To wait for a collector takes more than ten seconds.
+    assert took[1] < took[0] + 8
 
 
 def run(command, environment, directory):

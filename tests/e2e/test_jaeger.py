@@ -156,6 +156,14 @@ def test_operations(backend, quickstart):
     }
 
 
+def test_failures_are_found(backend, quickstart):
+    """A search by `error.type` finds the traces with such a failure, and no others."""
+    [found] = backend.traces("quickstart", **{"error.type": "11000"})
+
+    assert {"insert orders"} <= {span["operationName"] for span in found["spans"]}
+    assert backend.traces("quickstart", **{"error.type": "11001"}) == []
+
+
 def test_structure(quickstart):
     """All commands are below the application's own span; the discovery is a trace of its own."""
     [root] = named(quickstart, "quickstart")

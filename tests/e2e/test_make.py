@@ -58,3 +58,21 @@ def test_steps_complement_each_other(made):
 
     assert ("-m not alone " in first, "-m alone " in second) == (True, True)
     assert ("--cov-append" in first, "--cov-append" in second) == (False, True)
+
+
+def test_release_check(made):
+    """`make release-check` builds into an empty folder, and checks what it has built."""
+    (made / "dist").mkdir()
+    (made / "dist" / "old.whl").touch()
+    for name in ("python", "twine", "pytest"):
+        program = made / ".venv" / "bin" / name
+        program.write_text(f'#!/bin/sh\necho "{name} $* $DIST" >> steps.log\nmkdir -p dist\n')
+        program.chmod(0o755)
+    subprocess.run(["make", "release-check"], cwd=made, capture_output=True, check=True)
+
+    assert not (made / "dist" / "old.whl").exists()
+    assert (made / "steps.log").read_text("utf-8").splitlines() == [
+        "python -m build --outdir dist ",
+        "twine check --strict dist/* ",
+        "pytest tests/e2e/test_packaging.py dist",
+    ]

@@ -18,6 +18,8 @@ import pytest
 pytest.importorskip("build")
 pytest.importorskip("twine")
 pytest.importorskip("hatchling")
+pytest.importorskip("hatch_fancy_pypi_readme")
+markdown = pytest.importorskip("readme_renderer.markdown")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -69,11 +71,12 @@ def build(source, directory, *formats):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The sdist and the wheel, both of the sources."""
-    sdist, wheel = sorted(
-        build(ROOT, tmp_path_factory.mktemp("dist"), "--sdist", "--wheel"),
-        key=lambda path: path.suffix == ".whl",
-    )
+    """The sdist and the wheel: those that are in $DIST, or else both built of the sources."""
+    if directory := os.environ.get("DIST"):
+        found = list((ROOT / directory).iterdir())
+    else:
+        found = build(ROOT, tmp_path_factory.mktemp("dist"), "--sdist", "--wheel")
+    sdist, wheel = sorted(found, key=lambda path: path.suffix == ".whl")
     return sdist, wheel
 
 
@@ -167,12 +170,42 @@ def test_metadata(wheel):
     assert {re.split(r"[<>=;\s]", text)[0] for text in about.get_all("Requires-Dist")} == {
         "opentelemetry-api",
         "opentelemetry-instrumentation",
+        "opentelemetry-sdk",
         "opentelemetry-semantic-conventions",
         "pymongo",
+        "rich",
     }
     (driver,) = (text for text in about.get_all("Requires-Dist") if text.startswith("pymongo"))
     assert driver.endswith("extra == 'instruments'")
     assert about.get_payload().startswith("# otel-mongo-apm\n")
+
+
+# What the release workflow replaces.
+HOME = "https://otel-mongo-apm.example"
+
+
+def test_readme(wheel):
+    """The README that PyPI shows is all of ours, and renders; what it leads to is there."""
+    shown = metadata(wheel).get_payload()
+    html = markdown.render(shown)
+    targets = re.findall(r'(?:href|src)="(?!#)([^"]+)"', html)
+    ours = [target.removeprefix(HOME) for target in targets if target.startswith(HOME)]
+
+    assert html
+    assert len(shown.splitlines()) == len((ROOT / "README.md").read_text("utf-8").splitlines())
+    assert all(re.match("https?://", target) for target in targets)
+    assert any(target.startswith("/raw/docs/images/") for target in ours)
+    assert any(target.startswith("/blob/docs/") for target in ours)
+    for target in ours:
+        _, _, path = target.partition("#")[0].lstrip("/").partition("/")
+        assert (ROOT / path).is_file(), target
+
+
+def test_urls(wheel):
+    """PyPI links to the sources, the documentation, the changelog and where to report faults."""
+    urls = dict(text.split(", ") for text in metadata(wheel).get_all("Project-URL"))
+
+    assert urls.keys() == {"Source", "Documentation", "Changelog", "Issues"}
 
 
 def test_without_an_sdk(python):
@@ -198,6 +231,18 @@ def test_command(python):
     assert re.search(r"^  opentelemetry-sdk +- +not installed$", told, re.MULTILINE)
     assert "opentelemetry-instrument loads it" in told
     assert told.endswith("Problems\n  none\n")
+
+
+def test_run_without_its_extra(python):
+    """`otel-mongo-apm run` says what it lacks, and how to get it; it runs nothing."""
+    command = [python.with_name("otel-mongo-apm"), "run", "--", "echo", "ran"]
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == (
+        "otel-mongo-apm run needs rich and opentelemetry-sdk."
+        " Run: pip install 'otel-mongo-apm[view]'\n"
+    )
 
 
 def test_zero_code(python):

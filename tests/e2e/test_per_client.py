@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from console_exports import exported, is_cluster_span, log_records, spans
 from in_memory import WAITS
 from instrumented import DISABLED, instrumented_environment
+
+from otel_mongo_apm._view.exports import exported, is_cluster_span, log_records, spans
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "per_client.py"
 PYTHON = Path(sys.executable)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import local_mongodb
 import pytest
 import yaml
-from console_exports import Period
 from local_mongodb import HOST, eventually, free_port
 from local_prometheus import STEP, Prometheus, program_path, prometheus
 from local_shop import customers, shop
@@ -25,6 +24,7 @@ from versions import needs_async
 
 from otel_mongo_apm import __version__
 from otel_mongo_apm._otel import semconv
+from otel_mongo_apm._view.exports import Period
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,9 @@ yaml = pytest.importorskip("yaml")
 pytest.importorskip("nox")
 
 ROOT = Path(__file__).parents[2]
-JOBS = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]
+WORKFLOWS = ROOT / ".github" / "workflows"
+JOBS = yaml.safe_load((WORKFLOWS / "ci.yml").read_text("utf-8"))["jobs"]
+RELEASE = yaml.safe_load((WORKFLOWS / "release.yml").read_text("utf-8"))["jobs"]
 
 
 def steps(job):
@@ -67,6 +69,77 @@ def test_python(sessions):
     assert JOBS["python"]["strategy"]["matrix"]["python"] == supported
     assert named
     assert set(named) <= set(sessions)
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """Run a step of the release's build for a tag, in a copy of what it reads or changes."""
+    for name in ("CHANGELOG.md", "pyproject.toml", "src/otel_mongo_apm/_version.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def tagged(tag, name):
+        (step,) = (step for step in RELEASE["build"]["steps"] if step.get("name") == name)
+        return subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", step["run"]],
+            cwd=tmp_path,
+            env={
+                "PATH": os.environ["PATH"],
+                "GITHUB_REF_NAME": tag,
+                "GITHUB_SERVER_URL": "https://github.example",
+                "GITHUB_REPOSITORY": "owner/name",
+            },
+            capture_output=True,
+            check=False,
+        ).returncode
+
+    return tagged
+
+
+TAG = "The tag is the version, and the changelog has its date"
+
+
+def test_release_of_the_version(tagged, tmp_path):
+    """A tag is released if it is the version, and if the changelog says of when that is."""
+    version = (tmp_path / "src/otel_mongo_apm/_version.py").read_text("utf-8").split('"')[-2]
+    changelog = tmp_path / "CHANGELOG.md"
+    heading = f"## [{version}] - "
+    text = re.sub(
+        rf"^{re.escape(heading)}.*$",
+        f"{heading}2026-12-01",
+        changelog.read_text("utf-8"),
+        flags=re.MULTILINE,
+    )
+
+    assert heading in text
+    changelog.write_text(text, encoding="utf-8")
+    assert tagged(f"v{version}", TAG) == 0
+    assert tagged(f"v{version}1", TAG) != 0
+    changelog.write_text(text.replace("2026-12-01", "unreleased"), encoding="utf-8")
+    assert tagged(f"v{version}", TAG) != 0
+
+
+def test_release_links(tagged, tmp_path):
+    """All addresses that the package shows are then of the repository, and files of the tag."""
+    assert tagged("v1.2.3", "Links lead to this repository at this tag") == 0
+    text = (tmp_path / "pyproject.toml").read_text("utf-8")
+
+    assert "otel-mongo-apm.example" not in text
+    assert 'Source = "https://github.example/owner/name"' in text
+    assert 'Changelog = "https://github.example/owner/name/blob/v1.2.3/CHANGELOG.md"' in text
+    assert "](https://github.example/owner/name/raw/v1.2.3/\\1)" in text
+    assert 'Issues = "https://github.example/owner/name/issues"' in text
+
+
+def test_release_is_checked_and_trusted():
+    """What is published was checked, and PyPI is asked to trust the workflow, not a password."""
+    build = [step.get("run") for step in RELEASE["build"]["steps"]]
+    publish = RELEASE["publish"]
+
+    assert "make release-check" in build
+    assert publish["needs"] == "build"
+    assert publish["permissions"] == {"id-token": "write"}
+    assert "secrets" not in (WORKFLOWS / "release.yml").read_text("utf-8")
 
 
 def test_free_threaded(sessions):

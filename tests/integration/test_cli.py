@@ -22,7 +22,11 @@ SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 
 def run(*arguments, options=(), **variables):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    disabled = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "pymongo"}
+    # Neither a second instrumentation nor a collector that is not there is to be told.
+    disabled = {
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "pymongo",
+        **{f"OTEL_{signal}_EXPORTER": "console" for signal in ("TRACES", "METRICS", "LOGS")},
+    }
     return subprocess.run(
         [sys.executable, *options, "-m", "otel_mongo_apm", *arguments],
         env={**inherited, **disabled, **variables},
@@ -122,8 +126,9 @@ def test_settings_are_in_force(standalone):
 
 def test_nothing_is_sent(standalone):
     """An SDK that cannot be configured, or that drops all, is not the application's one."""
-    _, found = diagnosis(standalone.uri, OTEL_TRACES_SAMPLER="always_off")
+    status, found = diagnosis(standalone.uri, OTEL_TRACES_SAMPLER="always_off")
 
+    assert status == 1
     assert "ping admin" in spans(found)
 
 
@@ -148,6 +153,15 @@ def test_refused_credentials(with_auth, password):
     everything = process.stdout + process.stderr
     for secret in ("adalovelace", "W0rd", password, quote_plus(password)):
         assert secret not in everything
+
+
+def test_an_unreachable_server_for_people():
+    """Why the ping failed is told under its heading, and first among the problems."""
+    printed = run("--timeout", "0.5", "mongodb://127.0.0.1:1/", OTEL_TRACES_EXPORTER="none").stdout
+    ping, problems = (printed.partition(f"\n{each}\n  ")[2] for each in ("Ping", "Problems"))
+
+    assert ping.startswith("The ping failed. ServerSelectionTimeoutError: ")
+    assert problems.startswith("The ping failed. ServerSelectionTimeoutError: ")
 
 
 def test_an_unreachable_server():

@@ -38,6 +38,11 @@ CHECK_OUT = "check out connection"
 # By this name mongod knows which connections and commands are the test's.
 APPLICATION = "pools"
 POOL_NAME = "db.client.connection.pool.name"
+FIND = {
+    "db.operation.name": "find",
+    "db.namespace": "shop",
+    "db.collection.name": "users",
+}
 STATE = "db.client.connection.state"
 HOLD = 0.2
 THRESHOLD = 0.01
@@ -177,7 +182,12 @@ def check_waits(telemetry: InMemoryTelemetry, check_outs: CheckOuts, server: Mon
         assert span.parent.span_id == requests[trace_id].span_id
         assert span.kind is SpanKind.INTERNAL
         assert span.status.status_code is StatusCode.UNSET
-        assert dict(span.attributes) == {**pool_attributes(server), **peer(server)}
+        assert dict(span.attributes) == {
+            **pool_attributes(server),
+            **peer(server),
+            **FIND,
+            "mongodb.client.connection.created": False,
+        }
 
 
 def test_threads_that_wait(instrumented, server, telemetry):
@@ -233,6 +243,57 @@ def test_no_threshold(server, telemetry):
     assert [span.name for span in inside] == ["select server", CHECK_OUT, "ping admin"]
 
 
+WHAT = ("db.operation.name", "db.namespace", "db.collection.name")
+CREATED = "mongodb.client.connection.created"
+
+
+def check_outs_of(telemetry: InMemoryTelemetry) -> list[tuple[object, ...]]:
+    """For which operation each connection was checked out, and whether it was created."""
+    return [
+        (*map(span.attributes.get, WHAT), span.attributes[CREATED])
+        for span in telemetry.named(CHECK_OUT)
+        if "db.namespace" in span.attributes
+    ]
+
+
+KNOWN = [
+    ("insert", "shop", "users", True),
+    ("find", "shop", "users", False),
+    ("aggregate", "shop", "users", False),
+    ("distinct", "shop", "users", False),
+    ("update", "shop", "users", False),
+]
+
+
+def test_what_a_connection_is_for(server, telemetry):
+    """A check out says for which operation it is, on what, and whether it created a connection."""
+    MongoInstrumentor().instrument(**telemetry.providers, wait_span_threshold=0)
+    with pymongo.MongoClient(server.uri, maxPoolSize=1) as client:
+        users = client.shop.users
+        users.insert_one({})
+        users.find_one()
+        list(users.aggregate([]))
+        users.distinct("name")
+        users.update_one({}, {"$set": {"name": 1}})
+
+    assert check_outs_of(telemetry) == KNOWN
+
+
+@needs_async
+async def test_what_an_asynchronous_connection_is_for(server, telemetry):
+    """The same is said of an AsyncMongoClient's."""
+    MongoInstrumentor().instrument(**telemetry.providers, wait_span_threshold=0)
+    async with pymongo.AsyncMongoClient(server.uri, maxPoolSize=1) as client:
+        users = client.shop.users
+        await users.insert_one({})
+        await users.find_one()
+        await (await users.aggregate([])).to_list()
+        await users.distinct("name")
+        await users.update_one({}, {"$set": {"name": 1}})
+
+    assert check_outs_of(telemetry) == KNOWN
+
+
 def check_time_out(telemetry: InMemoryTelemetry, server: Mongod) -> None:
     """A wait that was too long is an error of the caller's, and it counts."""
     error_type = "pymongo.errors.WaitQueueTimeoutError"
@@ -249,6 +310,7 @@ def check_time_out(telemetry: InMemoryTelemetry, server: Mongod) -> None:
     assert dict(failed.attributes) == {
         **pool_attributes(server),
         **peer(server),
+        **FIND,
         "error.type": error_type,
     }
     assert time_out.attributes == pool_attributes(server)

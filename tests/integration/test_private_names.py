@@ -56,6 +56,9 @@ class Case:
 
 WAITS = {kind: {"select server"} for kind in ALL}
 SELECTION = "Topology.select_server(selector, operation): waits for a server have no spans"
+NEXT = (
+    "MongoClient._retry_internal(operation): `check out connection` does not say for which command"
+)
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
 EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
 UNTOLD = "connections whose check-in is not published are counted as used"
@@ -92,6 +95,7 @@ CASES = [
     Case("Topology", (renamed("Topology"),), SELECTION, lost=WAITS),
     Case("select_server", (renamed("select_server"),), SELECTION, lost=WAITS),
     Case("select_server", (renamed("selector", "topology"),), SELECTION, lost=WAITS),
+    Case("_retry_internal", (renamed("_retry_internal"),), NEXT),
     Case(
         "description",
         (renamed("description"),),
@@ -359,7 +363,7 @@ PUBLIC |= {"core", "AgnosticClientSession"}
 # Of a queue, of a client, and of its constructor.
 PUBLIC |= {"maxsize", "close", "host"}
 # Python's.
-PUBLIC |= {"cr_frame"}
+PUBLIC |= {"cr_frame", "self", "value"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.

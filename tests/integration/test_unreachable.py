@@ -147,6 +147,9 @@ def check_refusal(telemetry: InMemoryTelemetry, request: Any, server: Mongod) ->
     }
     assert dict(failed.attributes) == {
         **pool,
+        "db.operation.name": "insert",
+        "db.namespace": "shop",
+        "db.collection.name": "users",
         "network.peer.address": server.address[0],
         "network.peer.port": server.port,
         "error.type": "18",

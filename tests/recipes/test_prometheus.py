@@ -6,11 +6,12 @@ import subprocess
 import time
 import urllib.request
 
-from console_exports import Period
 from local_mongodb import HOST, eventually, free_port
 from local_otelcol import collector
 from local_prometheus import program_path, prometheus
 from programs import need_prometheus
+
+from otel_mongo_apm._view.exports import Period
 
 COUNT = "db_client_operation_duration_seconds_count"
 REQUESTS = 20

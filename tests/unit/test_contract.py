@@ -81,8 +81,10 @@ def test_names_of_our_own_are_documented():
     documented = set(re.findall(r"`([^`\n]+)`", TELEMETRY))
 
     kinds = own_names()
+    beginnings = kinds.pop("Prefixes")
     assert kinds.keys() == {"Values", "Attributes", "Spans", "Events", "Metrics"}
     assert set().union(*kinds.values()) - documented == set()
+    assert all(any(name.startswith(each) for name in documented) for each in beginnings)
     assert {semconv.SCOPE_NAME, semconv.SCHEMA_URL} <= documented
 
 

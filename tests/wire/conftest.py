@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 import pytest
+from in_memory import WAITS
 from opentelemetry.sdk.trace import SpanProcessor
 from scripted_server import ScriptedServer
 
@@ -66,7 +67,11 @@ def command_spans(telemetry: InMemoryTelemetry) -> Callable[[], list[ReadableSpa
     """The spans of commands, first ended first; neither those of waits nor the cluster's."""
 
     def command_spans() -> list[ReadableSpan]:
-        return [span for span in telemetry.spans if "db.namespace" in span.attributes]
+        return [
+            span
+            for span in telemetry.spans
+            if "db.namespace" in span.attributes and span.name not in WAITS
+        ]
 
     return command_spans
 

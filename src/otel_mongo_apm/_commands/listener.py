@@ -95,7 +95,7 @@ class CommandTelemetry(CommandListener):
         self._keeps_all = bool(self._instruments) or telemetry.traces_operations
         self._measures_rows = telemetry.settings.returned_rows in {"metric", "both"}
         self._timeline = timeline
-        self._signatures = CommandSignatures(telemetry.settings, client, self._instruments)
+        self._signatures = self._new_signatures()
         self._cursors = OpenCursors()
         # Whose spans do not tell the connection need not know it where each command has an end.
         needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
@@ -104,8 +104,12 @@ class CommandTelemetry(CommandListener):
     def take_settings(self, spans: CommandSpans) -> None:
         """Take over the settings that have changed, and what makes spans by them."""
         self.spans = spans
-        self._signatures = CommandSignatures(
-            self.telemetry.settings, self.client, self._instruments
+        self._signatures = self._new_signatures()
+
+    def _new_signatures(self) -> CommandSignatures:
+        telemetry = self.telemetry
+        return CommandSignatures(
+            telemetry.settings, self.client, telemetry.client_span, self._instruments
         )
 
     def started(self, event: CommandStartedEvent) -> None:

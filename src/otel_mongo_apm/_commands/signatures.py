@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opentelemetry.semconv.attributes.db_attributes import (
@@ -30,6 +30,8 @@ from otel_mongo_apm._otel.semconv import DB_COMMAND_NAME, MONGODB, TCP, UNIX
 from .exclusions import gate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address, Attributes
@@ -69,13 +71,22 @@ class CommandSignature:
     record_duration: Record | None
 
 
+def _as_they_are(attributes: Attributes) -> Attributes:
+    return attributes
+
+
 class CommandSignatures(dict["Key", CommandSignature]):
     """The signatures of one client's commands, each built when it is first met."""
 
     def __init__(
-        self, settings: Settings, client: ClientReference, instruments: Instruments | None = None
+        self,
+        settings: Settings,
+        client: ClientReference,
+        client_span: Callable[[Attributes], Attributes] = _as_they_are,
+        instruments: Instruments | None = None,
     ) -> None:
         super().__init__()
+        self._client_span = client_span
         self._settings = settings
         self._instruments = instruments
         self._client = client
@@ -83,7 +94,11 @@ class CommandSignatures(dict["Key", CommandSignature]):
     def __missing__(self, key: Key) -> CommandSignature:
         if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
             self.clear()
-        signature = self[key] = self._signature(*key)
+        signature = self._signature(*key)
+        attributes = self._client_span(signature.attributes)
+        if attributes is not signature.attributes:
+            signature = replace(signature, attributes=attributes)
+        self[key] = signature
         if self._instruments:
             self._instruments.count_retries(signature.metric_attributes, 0)
         return signature

@@ -12,7 +12,7 @@ from opentelemetry.semconv.attributes.db_attributes import (
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
 from otel_mongo_apm._driver.documents import batch_size
-from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, RETRY_COUNT
+from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, DB_STATEMENT, RETRY_COUNT
 from otel_mongo_apm._otel.shield import shielded
 
 from .comments import without_trace
@@ -77,6 +77,7 @@ class CommandSpans:
         self._error_messages = settings.error_messages
         self._shows_rows = settings.returned_rows in {"span", "both"}
         self._query_text = _query_text(settings)
+        self._has_older_names = telemetry.older_names
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
@@ -183,7 +184,10 @@ class CommandSpans:
             document: Mapping[str, Any] = event.command
             if self.telemetry.propagates_comments:
                 document = without_trace(document)
-            span.set_attribute(DB_QUERY_TEXT, self._query_text(document))
+            text = self._query_text(document)
+            span.set_attribute(DB_QUERY_TEXT, text)
+            if self._has_older_names:
+                span.set_attribute(DB_STATEMENT, text)
         if self._slow:
             self._slow.started(command, event)
         if self._request_hook:

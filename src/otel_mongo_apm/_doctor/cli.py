@@ -7,25 +7,31 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from otel_mongo_apm._version import __version__
 
 from .diagnosis import diagnosis
 from .text import text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+RUN = "run"
 
 _HOUR = 3600.0
 
 _DESCRIPTION = """\
-Tells what otel-mongo-apm finds: the versions that are installed, what is instrumented, every
-setting and where its value comes from, conflicts, and what it wraps or misses in PyMongo. With a
-URI, it connects, runs a ping and shows the spans and metrics of that; they are sent nowhere.
+Reports installed versions, what is instrumented, effective settings and their sources, what is
+exported, and problems. With a URI, it also connects, runs a ping and shows the spans and metrics of
+that; they are sent nowhere. `otel-mongo-apm run -- COMMAND` runs an application and draws its
+telemetry; see `otel-mongo-apm run --help`.
 """
 _EPILOG = """\
-The exit status is 1 if something is wrong: a version that is not supported, a wrong setting, a
-conflict, something that PyMongo lacks, a ping that failed. User and password of the URI are never
-shown.
+The exit status is 1 if there are problems: a version that is not supported, a wrong setting, an SDK
+that exports no traces, an endpoint that does not answer, two spans for each command, something that
+PyMongo lacks, a ping that failed. User and password of the URI are never shown.
 """
 
 
@@ -59,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long the ping may take (default: %(default)s)",
     )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="also list the methods of PyMongo that are wrapped, and what PyMongo lacks",
+    )
+    parser.add_argument("--version", action="version", version=f"otel-mongo-apm {__version__}")
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     return parser
 
@@ -69,10 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Those of the command line; by default those of this process.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == [RUN]:  # No URI is written so.
+        run: Callable[[Sequence[str]], int] = import_module("otel_mongo_apm._view.cli").main
+        return run(given[1:])
+    options = _parser().parse_args(given)
     uri = sys.stdin.readline().strip() if options.uri == "-" else options.uri
     found = diagnosis(uri, options.timeout)
-    written = json.dumps(asdict(found), indent=2, default=_plain) if options.json else text(found)
+    written = (
+        json.dumps(asdict(found), indent=2, default=_plain)
+        if options.json
+        else text(found, is_verbose=options.verbose)
+    )
     sys.stdout.write(_writable(f"{written}\n", sys.stdout.encoding or "utf-8"))
     return int(bool(found.problems))
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._otel.semconv import SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
+from .exporters import Export, exports, sdk_problems
 from .installed import DRIVER, Distribution, automatic, conflict, distributions
-from .outcome import Outcome, Warnings
+from .others import others
 from .secrets import without_credentials
 from .sources import Setting, configuration_file, settings, unknown_variables
+from .warned import Warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +37,9 @@ class Diagnosis:
         instrumented: The clients that are instrumented.
         native_tracing: Whether PyMongo makes spans by itself; none without PyMongo.
         hooks: What of PyMongo is wrapped, and what it lacks; none without PyMongo.
-        conflict: Who else makes spans of the same commands.
+        exports: What `opentelemetry-instrument` has the SDK export.
+        conflict: What comes of opentelemetry-instrumentation-pymongo, if it is there.
+        others: Who else traces PyMongo, and not for OpenTelemetry.
         trial: How a ping went, if there was a URI to try.
         problems: All that is wrong.
     """
@@ -47,7 +52,9 @@ class Diagnosis:
     settings: Sequence[Setting] = ()
     native_tracing: str | None = None
     hooks: Hooks | None = None
+    exports: Sequence[Export] = ()
     conflict: str | None = None
+    others: Sequence[str] = field(default_factory=lambda: list(others()))
     trial: Trial | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -63,11 +70,15 @@ def diagnosis(uri: str | None, timeout: float) -> Diagnosis:
     with Warnings() as warnings:
         file = configuration_file()
         found.settings = list(settings(file.values))
+        found.exports = exports()
         other = conflict(_value(found.settings, "on_conflict"))
         found.conflict = other.description if other else None
         failures = list(_use_driver(found, uri, timeout, file.values, warnings))
     problems = [
+        found.trial.failure if found.trial else None,
         *(each.problem for each in found.installed),
+        *sdk_problems(),
+        *(each.problem for each in found.exports),
         file.problem,
         *unknown_variables(),
         other.description if other and other.is_problem else None,

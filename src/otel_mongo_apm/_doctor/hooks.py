@@ -24,7 +24,7 @@ from otel_mongo_apm._setup.instrumentor import MongoInstrumentor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .outcome import Warnings
+    from .warned import Warnings
 
 
 @dataclass(frozen=True)

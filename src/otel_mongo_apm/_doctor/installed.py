@@ -78,7 +78,7 @@ def distributions() -> list[Distribution]:
 
 
 def _distribution(name: str, supported: str) -> Distribution:
-    installed = _version(name)
+    installed = installed_version(name)
     specifiers = SpecifierSet(supported)
     is_supported = installed is not None and specifiers.contains(installed, prereleases=True)
     return Distribution(name, installed, supported, is_supported)
@@ -100,7 +100,8 @@ def conflict(on_conflict: str | None) -> Conflict | None:
     return Conflict(f"{other}: {what_happens}", is_problem)
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """The version of a distribution, if it is installed."""
     try:
         return version(name)
     except PackageNotFoundError:

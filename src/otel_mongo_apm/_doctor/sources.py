@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._settings.configuration import Configuration
 from otel_mongo_apm._settings.environment import (
     DRIVERS_QUERY_TEXT_VARIABLE,
@@ -17,7 +18,6 @@ from otel_mongo_apm._settings.environment import (
 )
 from otel_mongo_apm._settings.settings import KINDS, VARIABLES, Settings
 
-from .outcome import Outcome
 from .secrets import without_credentials
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 
 _FILE = "OTEL_CONFIG_FILE"
+# How much of two names must be the same for one to be a misspelling of the other.
+_ALIKE = 0.75
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,11 @@ def _of_drivers() -> dict[str, str]:
 
 def unknown_variables() -> Iterator[str]:
     """Yield what is wrong with each variable that looks like one of ours and is none."""
-    known = set(VARIABLES.values())
+    known = {variable.removeprefix(ENVIRONMENT_PREFIX) for variable in VARIABLES.values()}
     for variable in sorted(os.environ):
-        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
-            close = get_close_matches(variable, known, 1)
-            hint = f" Is it {close[0]}?" if close else ""
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if variable.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            # Without what they all begin with, which would make any two look alike.
+            close = get_close_matches(name, known, 1, _ALIKE)
+            hint = f" Is it {ENVIRONMENT_PREFIX}{close[0]}?" if close else ""
             yield f"There is no setting {variable}.{hint}"

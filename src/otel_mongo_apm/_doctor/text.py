@@ -9,18 +9,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .diagnosis import Diagnosis
+    from .exporters import Export
     from .installed import Distribution
     from .memory import Measurements, Span
     from .sources import Setting
     from .trial import Trial
 
 
-def text(found: Diagnosis) -> str:
-    """Write down all that was found, the problems last."""
-    return "\n".join(_lines(found))
+def text(found: Diagnosis, *, is_verbose: bool = False) -> str:
+    """Write down what was found, the problems last; if verbose, what of PyMongo is wrapped, too."""
+    return "\n".join(_lines(found, is_verbose=is_verbose))
 
 
-def _lines(found: Diagnosis) -> Iterator[str]:
+def _lines(found: Diagnosis, *, is_verbose: bool) -> Iterator[str]:
     yield f"otel-mongo-apm {found.package}, Python {found.python}"
     yield from _section("Installed", _table(map(_installed, found.installed)))
     yield from _section(
@@ -29,10 +30,15 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     if found.native_tracing:
         yield from _section("PyMongo's own tracing", [found.native_tracing])
     yield from _section("Settings", _table(map(_setting, found.settings)))
-    if found.hooks:
+    if found.exports:
+        yield from _section(
+            "Exported under opentelemetry-instrument", _table(map(_export, found.exports))
+        )
+    if found.hooks and is_verbose:
         yield from _section("Wrapped methods of PyMongo", found.hooks.found)
         yield from _section("Missing in PyMongo", found.hooks.missing or ["nothing"])
-    yield from _section("Conflicts", [found.conflict or "none"])
+    tracing = [*filter(None, [found.conflict]), *found.others]
+    yield from _section("Others that trace PyMongo", tracing or ["none"])
     if found.trial:
         yield from _trial(found.trial)
     yield from _section("Problems", found.problems or ["none"])
@@ -66,8 +72,13 @@ def _setting(setting: Setting) -> tuple[str, str, str]:
     return setting.name, shown, setting.source
 
 
+def _export(export: Export) -> tuple[str, str, str]:
+    where = f"to {export.endpoint}" if export.endpoint else ""
+    return export.signal, export.exporter, where if not export.problem else f"{where} (fails)"
+
+
 def _trial(trial: Trial) -> Iterator[str]:
-    how = "failed" if trial.milliseconds is None else f"took {trial.milliseconds:.1f} ms"
+    how = trial.failure or f"The ping took {trial.milliseconds:.1f} ms."
     servers = [f"{address}  {kind}" for address, kind in trial.servers.items()]
     yield from _section("Ping", [how, *servers])
     if trial.note:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pymongo
 
 from otel_mongo_apm._driver.clients import topology_description
+from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._setup.passed import event_listeners
 
-from .outcome import Outcome
 from .secrets import Secrets, refusal
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Trial:
         servers: The servers that the client knew in the end, each with its type.
         milliseconds: How long the ping took, with all that the client did to get there.
         note: Why there is no telemetry to show.
-        problems: Why it failed, and what PyMongo finds wrong with the URI.
+        failure: Why it failed.
+        problems: What PyMongo finds wrong with the URI.
     """
 
     servers: Mapping[str, str] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Trial:
     note: str | None = None
     spans: Sequence[Span] = ()
     metrics: Sequence[Measurements] = ()
+    failure: str | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -55,7 +57,7 @@ def trial(uri: str, timeout: float, settings: Mapping[str, Any]) -> Trial:
     """
     result = Trial()
     if reason := refusal(uri):
-        result.problems.append(f"The URI was not used. {reason}")
+        result.failure = f"The URI was not used. {reason}"
         return result
     secrets = Secrets(uri)
     with warnings.catch_warnings(record=True) as warned, Outcome() as outcome:
@@ -67,7 +69,7 @@ def trial(uri: str, timeout: float, settings: Mapping[str, Any]) -> Trial:
         if each.category is UserWarning
     ]
     if outcome.error:
-        result.problems.append(f"The ping failed. {_description(outcome.error, secrets)}")
+        result.failure = f"The ping failed. {_description(outcome.error, secrets)}"
     return result
 
 

@@ -37,6 +37,11 @@ def module_of(frame: FrameType) -> str:
     return name if isinstance(name, str) else ""
 
 
+def is_go_between(frame: FrameType) -> bool:
+    """Whether a frame belongs to PyMongo or to what stands between its functions."""
+    return module_of(frame).partition(".")[0] in _GO_BETWEENS
+
+
 def is_part_of_call(frame: FrameType | None, outer_frame: int) -> bool:
     """Whether a function is called by PyMongo itself in the course of a call of its API.
 
@@ -45,7 +50,7 @@ def is_part_of_call(frame: FrameType | None, outer_frame: int) -> bool:
         outer_frame: The `id` of a frame that is running for as long as that call of the API is.
     """
     while frame is not None and id(frame) != outer_frame:
-        if module_of(frame).partition(".")[0] not in _GO_BETWEENS:
+        if not is_go_between(frame):
             return False
         frame = frame.f_back
     return frame is not None

@@ -22,6 +22,15 @@ USED: Final = "used"
 REDACTED: Final = "REDACTED"
 OTHER_POOLS: Final = "_OTHER"
 
+# Prefixes.
+DB_CLIENT: Final = "db.client."
+DB_CLIENT_CONNECTION: Final = "db.client.connection."
+DB_CLIENT_OPERATION: Final = "db.client.operation."
+DB_CLIENT_RESPONSE: Final = "db.client.response."
+MONGODB_CLIENT: Final = "mongodb.client."
+MONGODB_CLIENT_CONNECTION: Final = "mongodb.client.connection."
+MONGODB_TOPOLOGY: Final = "mongodb.topology."
+
 # Attributes.
 DB_RESPONSE_RETURNED_ROWS: Final = "db.response.returned_rows"
 DB_COMMAND_NAME: Final = "db.command.name"
@@ -34,6 +43,7 @@ DB_MONGODB_TXN_NUMBER: Final = "db.mongodb.txn_number"
 POOL_NAME: Final = "db.client.connection.pool.name"
 CONNECTION_STATE: Final = "db.client.connection.state"
 CONNECTION_CLOSE_REASON: Final = "mongodb.client.connection.close.reason"
+CONNECTION_CREATED: Final = "mongodb.client.connection.created"
 RETRY_COUNT: Final = "mongodb.client.retry.count"
 ERROR_NAME: Final = "mongodb.client.error.name"
 DNS_QUESTION_NAME: Final = "dns.question.name"
@@ -56,6 +66,18 @@ PRIMARY_PREVIOUS_ADDRESS: Final = "mongodb.client.primary.previous_address"
 # Jaeger sorts the attributes of an event by name and shows as many as fit in a line. By this name
 # what happened comes first.
 CLUSTER_EVENT: Final = "cluster.event"
+
+# What these conventions called attributes before they were stable, and what some backends want.
+DB_SYSTEM: Final = "db.system"
+DB_NAME: Final = "db.name"
+DB_OPERATION: Final = "db.operation"
+DB_MONGODB_COLLECTION: Final = "db.mongodb.collection"
+DB_STATEMENT: Final = "db.statement"
+NET_PEER_NAME: Final = "net.peer.name"
+NET_PEER_PORT: Final = "net.peer.port"
+NET_SOCK_PEER_ADDR: Final = "net.sock.peer.addr"
+NET_SOCK_PEER_PORT: Final = "net.sock.peer.port"
+PEER_SERVICE: Final = "peer.service"
 
 # Spans.
 SELECT_SERVER: Final = "select server"

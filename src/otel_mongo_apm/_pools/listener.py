@@ -80,7 +80,13 @@ class CheckOuts(Protocol):
     threshold: float
 
     def checked_out(
-        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+        self,
+        address: Address,
+        pool_name: str,
+        seconds: float,
+        failure: Failure | None = None,
+        *,
+        is_new: bool | None = None,
     ) -> None:
         """Learn that a check out has ended."""
 
@@ -166,9 +172,11 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_ready(self, event: ConnectionReadyEvent) -> None:
         """Count a connection, and measure how long it took to make."""
+        pool = self._pools[event.address]
+        if self.waits:
+            pool.create(event.connection_id)
         if not self._counts:
             return
-        pool = self._pools[event.address]
         pool.connections.add(event.connection_id)
         if (waiting := caller()) in pool.pending:
             pool.pending[waiting] = event.connection_id
@@ -212,7 +220,8 @@ class PoolTelemetry(ConnectionPoolListener):
             record = pool.record_wait_time or self._record_wait_time(pool, instruments)
             record(seconds, None if is_slow else NOBODYS_CONTEXT)
         if is_slow and self.waits:
-            self.waits.checked_out(address, pool.name, seconds)
+            is_new = pool.has_created(connection_id, seconds)
+            self.waits.checked_out(address, pool.name, seconds, is_new=is_new)
 
     def _record_wait_time(self, pool: Pool, instruments: Instruments) -> Record:
         pool.record_wait_time = bound(

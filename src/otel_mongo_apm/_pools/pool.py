@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from otel_mongo_apm._driver.callers import is_elsewhere, is_over
+from otel_mongo_apm._driver.callers import caller_number, is_elsewhere, is_over
 from otel_mongo_apm._otel.semconv import POOL_NAME
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Pool:
         min_size: How many it keeps.
         connections: The driver's IDs of those that are open.
         used: The IDs of those that are checked out, since when by the monotonic clock.
+        created: Who has created each of those that nobody has waited for since, and when.
         given_up: The IDs of those that were idle when the pool was cleared last.
         pending: The callers that wait for one, with the one that was made for them.
         is_closed: Whether it is only here for its last connections to come back to.
@@ -42,6 +44,7 @@ class Pool:
     min_size: int = 0
     connections: set[int] = field(default_factory=set)
     used: dict[int, float] = field(default_factory=dict)
+    created: dict[int, tuple[int, float]] = field(default_factory=dict)
     given_up: set[int] = field(default_factory=set)
     pending: dict[Hashable, int | None] = field(default_factory=dict)
     is_closed: bool = False
@@ -69,6 +72,7 @@ class Pool:
         self.connections.discard(connection)
         self.given_up.discard(connection)
         self.used.pop(connection, None)
+        self.created.pop(connection, None)
         return was_open
 
     def reconcile(self, held: Callable[[], Held | None]) -> None:
@@ -91,6 +95,15 @@ class Pool:
         for connection in (*lost, *vanished):
             if self.used.get(connection) is used[connection]:
                 self.used.pop(connection, None)
+
+    def create(self, connection: int) -> None:
+        """Take note of who creates a connection, and when."""
+        self.created[connection] = caller_number(), monotonic()
+
+    def has_created(self, connection: int, seconds: float) -> bool:
+        """Whether a caller that waited so long for a connection has created it meanwhile."""
+        creator, created = self.created.pop(connection, (None, 0.0))
+        return creator == caller_number() and monotonic() - created <= seconds
 
     def wait_for(self, waiting: Hashable) -> None:
         """Count a caller that asks for a connection."""

@@ -49,6 +49,7 @@ class Keywords(TypedDict, total=False):
     bind_measurements: bool | None
     explain_slower_than: float | None
     comment_propagation: Literal["off", "trace"] | None
+    peer_service: str | None
     capture_statement: bool | None
 
 

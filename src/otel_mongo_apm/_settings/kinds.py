@@ -63,6 +63,14 @@ def _names(value: Any) -> frozenset[str]:
     return frozenset(name.strip() for name in names) - {""}
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if not value.strip():
+        raise ValueError
+    return value.strip()
+
+
 def names_of(what: str, pattern: str) -> Kind:
     """A kind of names; what does not look like one would exclude nothing, without a word.
 
@@ -114,6 +122,8 @@ LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _lengt
 
 
 SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
+
+TEXT = Kind("a text that is not empty", _text, _text)
 
 # Commands that are often written without their capital letters; the server knows them with only.
 _WITH_CAPITALS = (

@@ -14,6 +14,7 @@ from .kinds import (
     HOOK,
     LENGTH,
     SECONDS,
+    TEXT,
     Kind,
     choice,
     provider_of,
@@ -90,6 +91,8 @@ class Settings:
             afterwards; None, the default, to explain none.
         comment_propagation: Whether the comment of each command carries the trace context, so that
             the server's slow query log, profiler and ``currentOp`` lead to the trace.
+        peer_service: The ``peer.service`` of client spans, which some backends name the database by
+            on their service maps. Default: none.
     """
 
     tracer_provider: TracerProvider | None = _setting(provider_of("get_tracer"), None)
@@ -130,6 +133,7 @@ class Settings:
     bind_measurements: bool = _setting(FLAG, default=True)
     explain_slower_than: float | None = _setting(SECONDS, None)
     comment_propagation: Literal["off", "trace"] = _setting(choice("off", "trace"), "off")
+    peer_service: str | None = _setting(TEXT, None)
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -8,12 +8,15 @@ from opentelemetry import trace
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from otel_mongo_apm._metrics.providers import instruments
-from otel_mongo_apm._otel.semconv import MONGODB, SCHEMA_URL, SCOPE_NAME
+from otel_mongo_apm._otel.older_names import are_older_names_wanted, older_names
+from otel_mongo_apm._otel.semconv import MONGODB, PEER_SERVICE, SCHEMA_URL, SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
 from .changes import changed
 
 if TYPE_CHECKING:
+    from otel_mongo_apm._otel.addresses import Attributes
+
     from .settings import Settings
 
 
@@ -37,9 +40,18 @@ class Telemetry:
         self.sees_cluster = bool(self.topology_instruments) or settings.events != "none"
         self.traces_operations = settings.span_convention == MONGODB and settings.command_spans
         self.propagates_comments = settings.comment_propagation == "trace"
+        self.older_names = are_older_names_wanted()
         self.has_met_conflict = self.has_met_native_tracing = False
         # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
         self.is_on = True
+
+    def client_span(self, attributes: Attributes) -> Attributes:
+        """The attributes of a client span, with those that not everybody wants."""
+        peer = self.settings.peer_service
+        more = older_names(attributes) if self.older_names else {}
+        if peer:
+            more[PEER_SERVICE] = peer
+        return {**attributes, **more} if more else attributes
 
     def change(self, settings: Settings) -> None:
         """Let clients that are there have other settings, as far as those can change."""

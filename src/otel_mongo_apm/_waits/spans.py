@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.semconv.attributes.db_attributes import DB_OPERATION_NAME, DB_SYSTEM_NAME
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+    DB_SYSTEM_NAME,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_mongo_apm._driver.background import is_background
+from otel_mongo_apm._driver.next_command import can_tell, next_command
 from otel_mongo_apm._driver.targets import target
 from otel_mongo_apm._otel.addresses import peer_attributes, server_attributes
 from otel_mongo_apm._otel.semconv import (
     CHECK_OUT_CONNECTION,
+    CONNECTION_CREATED,
     DNS_QUESTION_NAME,
     LOOK_UP_SRV_RECORD,
     MONGODB,
@@ -36,6 +43,12 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
 SECOND = 1_000_000_000
+
+
+def _next_command_attributes() -> Attributes:
+    operation, database, collection = next_command()
+    known = {DB_OPERATION_NAME: operation, DB_NAMESPACE: database, DB_COLLECTION_NAME: collection}
+    return {name: value for name, value in known.items() if value}
 
 
 def _current(_: Timeline) -> None:
@@ -73,6 +86,7 @@ class Waits:
         self._require_parent = settings.require_parent
         # In seconds.
         self.threshold = settings.wait_span_threshold
+        can_tell()  # If PyMongo is not what it was, that is said now.
 
     def selected(self, operation: str, seconds: float, failure: Failure | None = None) -> None:
         """Tell of a server selection.
@@ -88,7 +102,13 @@ class Waits:
         self._span(SELECT_SERVER, attributes, seconds, failure)
 
     def checked_out(
-        self, address: Address, pool_name: str, seconds: float, failure: Failure | None = None
+        self,
+        address: Address,
+        pool_name: str,
+        seconds: float,
+        failure: Failure | None = None,
+        *,
+        is_new: bool | None = None,
     ) -> None:
         """Tell of a connection's check out.
 
@@ -97,11 +117,15 @@ class Waits:
             pool_name: The name of its pool.
             seconds: How long it took.
             failure: Why there is no connection.
+            is_new: Whether the caller has created the connection; None if it has none.
         """
         # MongoDB's own convention knows a server only as the one that is contacted.
         is_mongodb = self._telemetry.traces_operations
         contacted = server_attributes(address) if is_mongodb else peer_attributes(address)
         attributes = {**self._of_target(), **contacted, POOL_NAME: pool_name}
+        attributes |= _next_command_attributes()
+        if is_new is not None:
+            attributes[CONNECTION_CREATED] = is_new
         self._span(CHECK_OUT_CONNECTION, attributes, seconds, failure)
 
     def looked_up(self, question: str, seconds: float, failure: Failure | None = None) -> None:
@@ -132,11 +156,12 @@ class Waits:
         context = self._parent(self._timeline)
         # No command follows a wait that failed: its span stands for the call, unless that has one.
         error = failure if context is None else None
+        attributes = {**attributes, **failure.attributes} if failure else attributes
         span = self._telemetry.tracer.start_span(
             name,
             context=context,
             kind=SpanKind.CLIENT if error else SpanKind.INTERNAL,
-            attributes={**attributes, **failure.attributes} if failure else attributes,
+            attributes=self._telemetry.client_span(attributes) if error else attributes,
             start_time=start,
         )
         try:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
+import socket
 import subprocess
 import sys
-from importlib.metadata import requires
+import time
+from importlib.metadata import requires, version
 
 import pymongo
 import pytest
 from packaging.requirements import Requirement
 from pymongo.client_options import ClientOptions
 
+import otel_mongo_apm
 from otel_mongo_apm import MongoInstrumentor, Settings
-from otel_mongo_apm._doctor import installed, trial
+from otel_mongo_apm._doctor import endpoint, installed, trial
 from otel_mongo_apm._doctor.cli import main
 from otel_mongo_apm._doctor.secrets import WITHHELD, Secrets
 from otel_mongo_apm._driver.wrapping import replaced_methods
@@ -27,9 +32,12 @@ DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
-    """opentelemetry-instrumentation-pymongo, which the tests need elsewhere, is disabled."""
+    """Nothing that this machine has or lacks concerns the tests."""
     monkeypatch.setenv(DISABLED, "pymongo")
-    monkeypatch.delenv("OTEL_CONFIG_FILE", raising=False)
+    for variable in [each for each in os.environ if each.startswith("OTEL_") and each != DISABLED]:
+        monkeypatch.delenv(variable)
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "console")
 
 
 @pytest.fixture
@@ -70,9 +78,8 @@ def test_text(capsys):
         "Instrumented",
         "PyMongo's own tracing",
         "Settings",
-        "Wrapped methods of PyMongo",
-        "Missing in PyMongo",
-        "Conflicts",
+        "Exported under opentelemetry-instrument",
+        "Others that trace PyMongo",
         "Problems",
     ]
     assert re.search(
@@ -82,9 +89,28 @@ def test_text(capsys):
     assert printed.endswith("\nProblems\n  none\n")
 
 
+def test_verbose(capsys):
+    """`--verbose` adds what of PyMongo is wrapped, and what it lacks."""
+    assert main(["--verbose"]) == 0
+    printed = capsys.readouterr().out
+
+    assert re.search(r"^Wrapped methods of PyMongo\n  .*MongoClient", printed, re.MULTILINE)
+    assert re.search(r"^Missing in PyMongo\n  nothing$", printed, re.MULTILINE)
+
+
+def test_version(capsys):
+    """`--version` prints the package's version and nothing else."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"otel-mongo-apm {otel_mongo_apm.__version__}\n"
+
+
 def test_supported_versions_are_the_required_ones():
     """What is called supported is what the package's metadata requires."""
-    required = {(r := Requirement(text)).name: r.specifier for text in requires("otel-mongo-apm")}
+    texts = [text for text in requires("otel-mongo-apm") if not text.endswith("extra == 'view'")]
+    required = {(r := Requirement(text)).name: r.specifier for text in texts}
 
     assert "pymongo" in required
     assert {name: installed.SpecifierSet(installed.SUPPORTED[name]) for name in required} == (
@@ -237,7 +263,7 @@ def test_the_variable_of_drivers(told, monkeypatch, length, convention, text, so
 
 
 def test_wrong_variables(told, monkeypatch):
-    """A variable with a wrong value or a wrong name is wrong, and what is right is named."""
+    """A variable with a wrong value or a misspelt name is wrong, and what is right is named."""
     monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_METRICS", "maybe")
     monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_QUERY_TXT", "off")
     monkeypatch.setenv("OTEL_PYTHON_MONGO_APM_X", "off")
@@ -250,7 +276,7 @@ def test_wrong_variables(told, monkeypatch):
         "There is no setting OTEL_PYTHON_MONGO_APM_QUERY_TXT."
         " Is it OTEL_PYTHON_MONGO_APM_QUERY_TEXT?"
     )
-    assert x.startswith("There is no setting OTEL_PYTHON_MONGO_APM_X.")
+    assert x == "There is no setting OTEL_PYTHON_MONGO_APM_X."
     assert "OTEL_PYTHON_MONGO_APM_METRICS='maybe': accepted are True, False" in wrong
 
 
@@ -310,15 +336,164 @@ def test_automatic(told, monkeypatch, disabled, automatic):
     assert told()[1]["automatic"] == automatic
 
 
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"SDK_DISABLED": "True"}, "OTEL_SDK_DISABLED=true: there are no spans"),
+        ({"TRACES_EXPORTER": "none"}, "OTEL_TRACES_EXPORTER=none: no traces are exported."),
+        ({"TRACES_SAMPLER": "always_off"}, "OTEL_TRACES_SAMPLER=always_off: no span is sampled."),
+        (
+            {"TRACES_SAMPLER": "parentbased_always_off"},
+            "OTEL_TRACES_SAMPLER=parentbased_always_off: no span is sampled unless its caller's",
+        ),
+        (
+            {"TRACES_SAMPLER": "traceidratio", "TRACES_SAMPLER_ARG": "0.0"},
+            "OTEL_TRACES_SAMPLER_ARG=0 for the sampler traceidratio: no span is sampled.",
+        ),
+        (
+            {"TRACES_EXPORTER": "jaegr"},
+            "OTEL_TRACES_EXPORTER: no installed package has an exporter of the name 'jaegr'.",
+        ),
+        (
+            {"TRACES_EXPORTER": "otlp", "EXPORTER_OTLP_ENDPOINT": "http://ada:s3cr3t@h:port"},
+            "The endpoint of traces is not a URL.",
+        ),
+    ],
+)
+def test_what_keeps_the_sdk_from_exporting(told, monkeypatch, variables, problem):
+    """Variables of the SDK that leave nothing to see are wrong, and no secret is shown."""
+    pytest.importorskip("opentelemetry.exporter.otlp")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"OTEL_{name}", value)
+    status, found = told()
+
+    assert status == 1
+    (only,) = found["problems"]
+    assert only.startswith(problem)
+    assert "s3cr3t" not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"TRACES_SAMPLER": "traceidratio", "TRACES_SAMPLER_ARG": "0.1"},
+        {"TRACES_SAMPLER": "always_on"},
+        {"SDK_DISABLED": "false"},
+        {"METRICS_EXPORTER": "none", "LOGS_EXPORTER": "none"},
+    ],
+)
+def test_what_does_not_keep_the_sdk_from_exporting_traces(told, monkeypatch, variables):
+    """What leaves traces to see is not wrong."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"OTEL_{name}", value)
+
+    assert told()[1]["problems"] == []
+
+
+class TestEndpoint:
+    """Where telemetry is sent by OTLP."""
+
+    @pytest.fixture
+    def collector(self):
+        """Somebody who accepts connections."""
+        endpoint.answers.cache_clear()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield server.getsockname()[1]
+
+    @pytest.fixture
+    def nobody(self, collector):
+        """A port where there is nobody."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return server.getsockname()[1]
+
+    @pytest.fixture(autouse=True)
+    def _otlp(self, monkeypatch):
+        pytest.importorskip("opentelemetry.exporter.otlp")
+        monkeypatch.delenv("OTEL_TRACES_EXPORTER")
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+
+    @pytest.mark.parametrize(
+        "url", ["http://127.0.0.1:{}", "127.0.0.1:{}", "http://a:b@127.0.0.1:{}/"]
+    )
+    def test_somebody(self, told, monkeypatch, collector, url):
+        """An endpoint that accepts connections is told, and nothing is wrong."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url.format(collector))
+        status, found = told()
+
+        assert (status, found["problems"]) == (0, [])
+        assert found["exports"][0] == {
+            "signal": "traces",
+            "exporter": "otlp",
+            "endpoint": f"127.0.0.1:{collector}",
+            "problem": None,
+        }
+
+    def test_nobody(self, told, monkeypatch, nobody):
+        """An endpoint that refuses connections is wrong; only its host and port are shown."""
+        monkeypatch.setenv(
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://a:s3cr3t@127.0.0.1:{nobody}/k3y"
+        )
+        status, found = told()
+
+        assert status == 1
+        assert found["problems"] == [
+            f"Nothing answers at 127.0.0.1:{nobody}, the endpoint that telemetry is exported to."
+        ]
+        assert not re.search("s3cr3t|k3y", json.dumps(found))
+
+    def test_an_unknown_name(self, told, monkeypatch, collector):
+        """A host whose name is not known does not keep anybody waiting."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid:4318")
+        began = time.monotonic()
+
+        assert told()[0] == 1
+        assert time.monotonic() - began < 20
+
+    def test_silence(self, told, monkeypatch, collector):
+        """An endpoint that does not even refuse is given up after two seconds."""
+        with socket.socket() as server, contextlib.ExitStack() as full:
+            server.bind(("127.0.0.1", 0))
+            server.listen(0)
+            for _ in range(3):  # Nobody accepts these, so there is no room for another.
+                waiting = full.enter_context(socket.socket())
+                waiting.settimeout(0)
+                waiting.connect_ex(server.getsockname())
+            monkeypatch.setenv(
+                "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}"
+            )
+            status, found = told()
+
+        assert status == 1
+        assert found["problems"][0].startswith("Nothing answers at 127.0.0.1:")
+
+    def test_a_proxy(self, told, monkeypatch, nobody):
+        """Where there is a proxy, it is left to that to find the endpoint."""
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{nobody}")
+
+        assert told()[1]["problems"] == []
+
+
+def test_others(told):
+    """Who else traces PyMongo is told, and is not wrong."""
+    pytest.importorskip("sentry_sdk")
+    status, found = told()
+
+    assert status == 0
+    sentry = f"sentry-sdk {version('sentry-sdk')} traces commands for Sentry, unless its "
+    assert found["others"] == [f"{sentry}PyMongoIntegration is disabled"]
+
+
 def test_withheld(monkeypatch):
     """An exception that quotes a secret is told without its message."""
     uri = "mongodb://ada:s3cr%2Ft@127.0.0.1:1/"
     for quoted in ("s3cr%2Ft", "s3cr/t", "ada", uri):
         monkeypatch.setattr(trial, "_run", raises(ValueError(f"not {quoted!r}")))
 
-        assert trial.trial(uri, 1, {}).problems == [f"The ping failed. ValueError: {WITHHELD}"]
+        assert trial.trial(uri, 1, {}).failure == f"The ping failed. ValueError: {WITHHELD}"
     monkeypatch.setattr(trial, "_run", raises(ValueError("no port")))
-    assert trial.trial(uri, 1, {}).problems == ["The ping failed. ValueError: no port"]
+    assert trial.trial(uri, 1, {}).failure == "The ping failed. ValueError: no port"
 
 
 def raises(error):

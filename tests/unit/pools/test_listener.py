@@ -359,7 +359,11 @@ def test_a_long_wait(driver, telemetry):
     assert wait.status.status_code is StatusCode.UNSET
     assert wait.parent.span_id == request.get_span_context().span_id
     assert wait.end_time - wait.start_time == 250_000_000
-    assert dict(wait.attributes) == {**PEER, **NAME}
+    assert dict(wait.attributes) == {
+        **PEER,
+        **NAME,
+        "mongodb.client.connection.created": False,
+    }
     assert len(telemetry.spans) == 2
 
 

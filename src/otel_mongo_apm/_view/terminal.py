@@ -1,4 +1,4 @@
-"""The terminal that the demonstrations write to, or the pipe."""
+"""The terminal or the pipe that drawings are written to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rich.text import Text
 PIPED_WIDTH = 100
 
 
-def wide_console() -> Console:
+def wide_console(*, stderr: bool = False) -> Console:
     """Make a console; a pipe has no width of its own."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=stderr)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     return console

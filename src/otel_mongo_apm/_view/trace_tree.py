@@ -9,11 +9,39 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from console_exports import Exported, Period, by_trace, has_failed, moment, period
+from opentelemetry.semconv.attributes.db_attributes import (
+    DB_COLLECTION_NAME,
+    DB_NAMESPACE,
+    DB_OPERATION_NAME,
+    DB_QUERY_TEXT,
+    DB_SYSTEM_NAME,
+)
+from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_STACKTRACE
+from opentelemetry.semconv.attributes.network_attributes import (
+    NETWORK_PEER_ADDRESS,
+    NETWORK_PEER_PORT,
+)
+from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
+
+from otel_mongo_apm._otel.semconv import (
+    CLUSTER_EVENT,
+    DB_CLIENT,
+    MONGODB_CLIENT,
+    POOL_NAME,
+    PRIMARY_ADDRESS,
+    PRIMARY_PREVIOUS_ADDRESS,
+    REPLICA_SET_NAME,
+    SERVER_PREVIOUS_TYPE,
+    SERVER_TYPE,
+    TOPOLOGY_PREVIOUS_TYPE,
+    TOPOLOGY_TYPE,
+)
+
+from .exports import Exported, Period, by_trace, has_failed, moment, period
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,27 +52,28 @@ BAR_WIDTH = 24
 TIME_WIDTH = 9
 AFTER_WIDTH = 10
 MAX_VALUE_LENGTH = 100
-PREFIX = "mongodb.client."
-NAMES_NOTE = f"as the client saw it; events without their {PREFIX!r}"
+NAMES_NOTE = f"as the client saw it; events without their {MONGODB_CLIENT!r}"
 # Told in a name, in a place or on a line of its own; or everywhere the same.
 TOLD_ELSEWHERE = {
-    "db.system.name",
-    "db.namespace",
-    "db.collection.name",
-    "db.client.connection.pool.name",
-    "db.query.text",
-    "cluster.event",
-    "exception.stacktrace",
-    "server.address",
-    "server.port",
+    DB_SYSTEM_NAME,
+    DB_NAMESPACE,
+    DB_COLLECTION_NAME,
+    POOL_NAME,
+    DB_QUERY_TEXT,
+    CLUSTER_EVENT,
+    EXCEPTION_STACKTRACE,
+    SERVER_ADDRESS,
+    SERVER_PORT,
+    NETWORK_PEER_ADDRESS,
+    NETWORK_PEER_PORT,
 }
 # An event of a span that has the same does not repeat them.
-PLACES = {"server.address", "server.port", "mongodb.replica_set.name"}
+PLACES = {SERVER_ADDRESS, SERVER_PORT, REPLICA_SET_NAME}
 # What something was, and what it is.
 CHANGES = {
-    "mongodb.client.topology.previous_type": "mongodb.client.topology.type",
-    "mongodb.client.server.previous_type": "mongodb.client.server.type",
-    "mongodb.client.primary.previous_address": "mongodb.client.primary.address",
+    TOPOLOGY_PREVIOUS_TYPE: TOPOLOGY_TYPE,
+    SERVER_PREVIOUS_TYPE: SERVER_TYPE,
+    PRIMARY_PREVIOUS_ADDRESS: PRIMARY_ADDRESS,
 }
 
 
@@ -151,13 +180,17 @@ def place(attributes: Mapping[str, Any]) -> str:
     'shop.users'
     >>> place({"db.namespace": "admin", "server.address": "::1", "server.port": 27017})
     'admin on ::1:27017'
+    >>> place({"server.address": "db.example", "network.peer.address": "db1.example"})
+    'db1.example'
     >>> place({"db.client.connection.pool.name": "db.example:27017"})
     'pool db.example:27017'
     """
-    namespace = _joined(".", attributes, "db.namespace", "db.collection.name")
-    server = _joined(":", attributes, "server.address", "server.port")
+    # The server that was contacted says more than what the client is configured with.
+    peer = _joined(":", attributes, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT)
+    namespace = _joined(".", attributes, DB_NAMESPACE, DB_COLLECTION_NAME)
+    server = peer or _joined(":", attributes, SERVER_ADDRESS, SERVER_PORT)
     asked = " on ".join(filter(None, [namespace, server]))
-    pool = attributes.get("db.client.connection.pool.name", server)
+    pool = attributes.get(POOL_NAME, server)
     return asked if pool == server else f"{asked}  pool {pool}".strip()
 
 
@@ -169,8 +202,8 @@ def without_operation(attributes: Mapping[str, Any], name: str) -> Mapping[str, 
     >>> without_operation({"db.operation.name": "find"}, "select server")
     {'db.operation.name': 'find'}
     """
-    told = name.partition(" ")[0] == attributes.get("db.operation.name")
-    return {k: v for k, v in attributes.items() if not (told and k == "db.operation.name")}
+    told = name.partition(" ")[0] == attributes.get(DB_OPERATION_NAME)
+    return {k: v for k, v in attributes.items() if not (told and k == DB_OPERATION_NAME)}
 
 
 def brief(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,7 +236,7 @@ def _details(span: Exported, names: Mapping[str, str]) -> Iterator[RenderableTyp
     attributes = span["attributes"]
     if line := attributes_text(without_operation(attributes, span["name"])):
         yield line
-    if text := attributes.get("db.query.text"):
+    if text := attributes.get(DB_QUERY_TEXT):
         yield Text(text, "dim italic", no_wrap=True, overflow="ellipsis")
     if span["events"]:
         yield _events(span)
@@ -224,7 +257,7 @@ def _events(span: Exported) -> Table:
 def _event_text(event: Exported, span: Exported) -> Text:
     known = {key: span["attributes"].get(key) for key in PLACES}
     attributes = {k: v for k, v in event["attributes"].items() if v != known.get(k)}
-    name = Text(event["name"].removeprefix(PREFIX), "yellow")
+    name = Text(event["name"].removeprefix(MONGODB_CLIENT), "yellow")
     return _joined_texts(name, attributes_text(brief(attributes)))
 
 
@@ -237,7 +270,7 @@ def _link_text(link: Exported, names: Mapping[str, str]) -> Text:
 def _short(key: str) -> str:
     if key in TOLD_ELSEWHERE:
         return key
-    return key.removeprefix(PREFIX).removeprefix("db.client.")
+    return key.removeprefix(MONGODB_CLIENT).removeprefix(DB_CLIENT)
 
 
 def _joined_texts(*texts: Text) -> Text:

@@ -5,22 +5,32 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.semconv.attributes.db_attributes import DB_OPERATION_NAME
 from rich import box
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from trace_tree import attributes_text, duration, without_operation
+
+from otel_mongo_apm._otel.semconv import (
+    DB_CLIENT_CONNECTION,
+    DB_CLIENT_OPERATION,
+    DB_CLIENT_RESPONSE,
+    MONGODB_CLIENT,
+    MONGODB_CLIENT_CONNECTION,
+)
+
+from .trace_tree import attributes_text, duration, without_operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from console_exports import Exported
+    from .exports import Exported
 
 # By the beginning of their names.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Commands": ("db.client.operation.", "db.client.response."),
-    "Connection pools": ("db.client.connection.", "mongodb.client.connection."),
-    "Cluster": ("mongodb.client.",),
+    "Commands": (DB_CLIENT_OPERATION, DB_CLIENT_RESPONSE),
+    "Connection pools": (DB_CLIENT_CONNECTION, MONGODB_CLIENT_CONNECTION),
+    "Cluster": (MONGODB_CLIENT,),
     "Others": ("",),
 }
 
@@ -79,7 +89,7 @@ def point_text(attributes: Mapping[str, Any]) -> Text:
     >>> point_text({"db.operation.name": "find", "db.namespace": "shop"}).plain
     'find shop'
     """
-    operation = attributes.get("db.operation.name", "")
+    operation = attributes.get(DB_OPERATION_NAME, "")
     return Text(" ").join(
         filter(None, [Text(operation), attributes_text(without_operation(attributes, operation))])
     )

@@ -11,6 +11,8 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_mongo_apm._otel.semconv import MONGODB_TOPOLOGY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -99,7 +101,7 @@ def is_cluster_span(span: Exported) -> bool:
     >>> is_cluster_span({"name": "mongodb.topology.outage"})
     True
     """
-    return str(span["name"]).startswith("mongodb.topology.")
+    return str(span["name"]).startswith(MONGODB_TOPOLOGY)
 
 
 def by_trace(spans: Iterable[Exported]) -> list[list[Exported]]:

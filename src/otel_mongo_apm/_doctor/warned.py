@@ -1,4 +1,4 @@
-"""How a piece of work ended, and what was said of it, for those who report rather than raise."""
+"""What this package, OpenTelemetry and PyMongo log as warnings, collected rather than logged."""
 
 from __future__ import annotations
 
@@ -6,33 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
 _LOGGERS = ("otel_mongo_apm", "opentelemetry", "pymongo")
-
-
-class Outcome:
-    """Keeps the exception of a block of code, which then does not leave the block.
-
-    >>> with Outcome() as outcome:
-    ...     int("one")
-    >>> type(outcome.error)
-    <class 'ValueError'>
-    """
-
-    error: Exception | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> bool:
-        if isinstance(error, Exception):
-            self.error = error
-        return self.error is not None
 
 
 class Warnings(logging.Handler):
