@@ -1,6 +1,6 @@
 """A real Prometheus, started and stopped on this machine for tests and examples.
 
-with prometheus(["127.0.0.1:9464"], rules=[ALERTS]) as monitoring:
+with prometheus({"shop": ["127.0.0.1:9464"]}, rules=[ALERTS]) as monitoring:
     print(monitoring.series("mongodb_client_topology_writable", period))
 """
 
@@ -90,12 +90,14 @@ def program_path(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def prometheus(targets: Sequence[str], rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes the targets every second."""
+def prometheus(
+    jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] = ()
+) -> Iterator[Prometheus]:
+    """Run a Prometheus that scrapes the targets of each job every second."""
     port = free_port()
     with workspace("prometheus") as directory:
         configuration = directory / "prometheus.json"  # Its YAML may be JSON.
-        configuration.write_text(json.dumps(_configuration(targets, rules)), encoding="utf-8")
+        configuration.write_text(json.dumps(_configuration(jobs, rules)), encoding="utf-8")
         command = [
             program_path("prometheus"),
             f"--config.file={configuration}",
@@ -107,9 +109,8 @@ def prometheus(targets: Sequence[str], rules: Sequence[Path] = ()) -> Iterator[P
             yield Prometheus(port)
 
 
-def _configuration(targets: Sequence[str], rules: Sequence[Path]) -> Mapping[str, Any]:
+def _configuration(jobs: Mapping[str, Sequence[str]], rules: Sequence[Path]) -> Mapping[str, Any]:
     every = f"{STEP:g}s"
-    job = {"job_name": "shop", "static_configs": [{"targets": list(targets)}]}
     return {
         "global": {
             "scrape_interval": every,
@@ -117,5 +118,8 @@ def _configuration(targets: Sequence[str], rules: Sequence[Path]) -> Mapping[str
             "evaluation_interval": every,
         },
         "rule_files": [str(path.resolve()) for path in rules],
-        "scrape_configs": [job],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": list(targets)}]}
+            for job, targets in jobs.items()
+        ],
     }
