@@ -46,6 +46,10 @@ from pymongo import MongoClient
 with MongoClient(os.environ["MONGODB_URI"]) as client:
     print(client.admin.command("ping"))
 """
+# A server's log, as the documents read it.
+SERVER_LOG = """\
+{"msg": "Slow query", "attr": {"command": {"comment": {"traceparent": "00-0af7651916cd-b7ad-01"}}}}
+"""
 # Where documents say `MongoClient()` they mean the reader's own server.
 READERS_OWN = """import pymongo
 pymongo.MongoClient.HOST, pymongo.MongoClient.PORT = {host!r}, {port}
@@ -90,6 +94,7 @@ def address(server: Mongod) -> str:
 def environment(tmp_path: Path, address: str) -> dict[str, str]:
     """A reader's: the package is installed, and nothing is exported to anywhere else."""
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
+    (tmp_path / "mongod.log").write_text(SERVER_LOG, encoding="utf-8")
     nowhere = {f"OTEL_{kind}_EXPORTER": "console" for kind in ("TRACES", "METRICS", "LOGS")}
     return {
         **os.environ,
