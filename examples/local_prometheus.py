@@ -60,6 +60,12 @@ class Prometheus:
             for found in answer["result"]
         ]
 
+    def exemplars(self, expression: str, period: Period) -> list[dict[str, str]]:
+        """Return the labels of each exemplar of an expression's series."""
+        start, end = map(str, period)
+        found = self._ask("query_exemplars", query=expression, start=start, end=end)
+        return [exemplar["labels"] for each in found for exemplar in each["exemplars"]]
+
     def kind(self, name: str) -> str:
         """Tell a metric's type; a counter has no `_total` in this name."""
         [metadata] = self._ask("metadata", metric=name)[name]
@@ -103,6 +109,7 @@ def prometheus(
             f"--config.file={configuration}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address={HOST}:{port}",
+            "--enable-feature=exemplar-storage",
         ]
         with serving(command, directory) as program:
             program.wait_for(f"http://{HOST}:{port}/-/ready")
@@ -119,7 +126,11 @@ def _configuration(jobs: Mapping[str, Sequence[str]], rules: Sequence[Path]) -> 
         },
         "rule_files": [str(path.resolve()) for path in rules],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": list(targets)}]}
+            {
+                "job_name": job,
+                "honor_labels": True,  # A Collector's have those of the applications.
+                "static_configs": [{"targets": list(targets)}],
+            }
             for job, targets in jobs.items()
         ],
     }

@@ -115,11 +115,7 @@ class Day:
 
 
 def hastened(rules: str) -> str:
-    """Alerts for a day that is shorter by `HASTE`, but with `for` no shorter than an election.
-
-    >>> hastened("for: 10m"), hastened("for: 30s"), hastened("x[5m] unless x offset 5m")
-    ('for: 12s', 'for: 4s', 'x[6s] unless x offset 6s')
-    """
+    """Alerts for a day that is shorter by `HASTE`, but with `for` no shorter than an election."""
 
     def shorter(match: re.Match[str]) -> str:
         seconds = int(match[2]) * SECONDS[match[3]] // HASTE

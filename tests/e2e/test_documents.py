@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,14 +18,22 @@ from typing import TYPE_CHECKING
 import local_mongodb
 import pytest
 from mongod import or_skip
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from pymongo import MongoClient
+
+from otel_mongo_apm import event_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from local_mongodb import Mongod
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-# What is shown rather than run; what is in a file is read by the tests of what reads it.
-SHOWN = {"text", "javascript", "json", "yaml", "promql"}
+# What is shown rather than run; what is in a file is read by the tests of what reads it, and what
+# is for MongoDB's shell is asked by tests/integration/test_comments.py.
+SHOWN = {"text", "json", "yaml", "promql", "javascript"}
 SHELL = {"bash", "console"}
 # What sets up. These tests run in what it has set up; CI runs it all on a new machine.
 SET_UP = re.compile(r"^(pip|make|git|nox|cd|docker|\.ci/run|\S*python3 -m venv)\b.*$", re.MULTILINE)
@@ -65,11 +74,20 @@ def of(*languages: str) -> list[object]:
     ]
 
 
+def reads_server_log(block) -> bool:
+    return "mongod.log" in block.values[0]
+
+
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def server() -> Iterator[Mongod]:
     """A server of which the documents say that it is there."""
     with or_skip(), local_mongodb.standalone() as mongod:
-        yield mongod.uri.removeprefix("mongodb://").partition("/")[0]
+        yield mongod
+
+
+@pytest.fixture(scope="module")
+def address(server: Mongod) -> str:
+    return server.uri.removeprefix("mongodb://").partition("/")[0]
 
 
 @pytest.fixture
@@ -105,7 +123,7 @@ def test_python(source, environment, address, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("source", of(*SHELL))
+@pytest.mark.parametrize("source", [each for each in of(*SHELL) if not reads_server_log(each)])
 def test_shell(source, environment, tmp_path):
     """What is typed into a shell runs."""
     lines = re.sub(r"^\$ ", "", source, flags=re.MULTILINE)
@@ -114,6 +132,29 @@ def test_shell(source, environment, tmp_path):
     assert ran.returncode == 0, ran.stderr
     if "app.py" in source:
         assert "'ok': 1.0" in ran.stdout
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="There is no jq here.")
+@pytest.mark.parametrize("source", [*filter(reads_server_log, of(*SHELL))])
+def test_server_log(source, server, tmp_path):
+    """The traces of slow queries are found in a server's log, beside queries without a trace."""
+    caller = SpanContext(0xADA, 0xB0B, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with MongoClient(
+        server.uri, event_listeners=event_listeners(comment_propagation="trace")
+    ) as client:
+        orders = client["shop"]["orders"]
+        client["shop"].command("profile", 0, slowms=0)
+        orders.find_one()
+        orders.find_one(comment="mine")
+        with trace.use_span(NonRecordingSpan(caller)):
+            orders.find_one()
+        client["shop"].command("profile", 0, slowms=100)
+    shutil.copy(server.log, tmp_path / "mongod.log")
+
+    ran = run(["bash", "-euo", "pipefail", "-c", source.removeprefix("$ ")], os.environ, tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert set(ran.stdout.split()) == {f"{caller.trace_id:032x}"}
 
 
 ALL_SIGNALS = ("OTEL_TRACES_EXPORTER=", "OTEL_METRICS_EXPORTER=", "OTEL_LOGS_EXPORTER=")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from day import hastened
 from local_prometheus import program_path
 from programs import need_prometheus
 
@@ -187,6 +188,35 @@ def cover(one, other):
         one[start] < other[start] + other[length] and other[start] < one[start] + one[length]
         for start, length in (("x", "w"), ("y", "h"))
     )
+
+
+def test_hastened():
+    """For the tests of a day all times of the alerts become shorter, and nothing else."""
+    rules = (GRAFANA / "alerts.yml").read_text(encoding="utf-8")
+
+    assert hastened("for: 10m") == "for: 12s"
+    assert hastened("for: 30s") == "for: 4s"
+    assert hastened("rate(x[5m]) unless x offset 5m") == "rate(x[6s]) unless x offset 6s"
+    assert re.sub(r"\d+[ms]\b", "", hastened(rules)) == re.sub(r"\d+[ms]\b", "", rules)
+
+
+def test_compose_files_fit():
+    """Files that Docker Compose is to mount exist, and what is sent or scraped finds its port."""
+    services, shop = (
+        yaml.safe_load((GRAFANA / file).read_text(encoding="utf-8"))["services"]
+        for file in ("docker-compose.yml", "shop.yml")
+    )
+    mounted = [volume.split(":")[0] for each in services.values() for volume in each["volumes"]]
+    scraping = yaml.safe_load((GRAFANA / "prometheus.yml").read_text(encoding="utf-8"))
+    collector = services["collector"]["environment"]
+    sent_to = shop["shop"]["environment"]["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"]
+
+    assert all((GRAFANA / path).exists() for path in mounted)
+    assert f"http://{collector['LISTEN'].replace('0.0.0.0', 'collector')}/v1/metrics" == sent_to
+    assert scraping["scrape_configs"][0]["static_configs"] == [
+        {"targets": [collector["SCRAPED"].replace("0.0.0.0", "collector")]}
+    ]
+    assert {f"./{name}" for name in scraping["rule_files"]} <= {*mounted}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
