@@ -39,7 +39,7 @@ def test_per_client(mongodb_uri):
 
     assert process.returncode == 0
     (warning,) = [log for log in log_records(printed) if log["severity_text"] == "WARN"]
-    assert warning["body"].startswith("This client was connected before it was instrumented:")
+    assert warning["body"].startswith("This client was already connected when it was instrumented.")
     assert "1 order was taken, and nobody saw who deleted it." in printed
     assert texts == {
         "insert orders": (
