@@ -1,13 +1,14 @@
 """OpenTelemetry for PyMongo and Motor: commands, waits, connection pools and the cluster's health.
 
-Either run an application under ``opentelemetry-instrument`` or, before it makes its first client:
+Run your application under ``opentelemetry-instrument``, or call this before you create the first
+client:
 
     from otel_mongo_apm import MongoInstrumentor
 
     MongoInstrumentor().instrument()
 
-The names below are imported when they are first used, so that to import this package costs
-nothing and needs neither PyMongo nor the OpenTelemetry SDK.
+The public names are imported when you first use them. So importing this package is cheap and
+requires neither PyMongo nor the OpenTelemetry SDK.
 """
 
 from __future__ import annotations

@@ -289,7 +289,7 @@ def test_who_may_not_explain(explaining, mongodb_uri, caplog):
 
     (line,) = (each.getMessage() for each in caplog.records if "explain" in each.getMessage())
     assert line == (
-        "The server does not explain queries to this user (Unauthorized)."
+        "The server refused to explain a slow command (Unauthorized)."
         " Slow commands of this client are not explained for the next 10 minutes."
     )
     assert explained(explaining) == []

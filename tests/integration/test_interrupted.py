@@ -25,6 +25,7 @@ from opentelemetry.trace import StatusCode
 from pymongo.monitoring import CommandListener
 from versions import needs_async
 
+from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._commands.listener import CommandTelemetry
 
 if TYPE_CHECKING:
@@ -235,6 +236,22 @@ async def test_a_cancelled_task(instrumented, mongodb_uri, telemetry):
         assert span.start_time < span.end_time <= cancelled
         assert in_flight(client) == 0
         assert connections(telemetry)["used"] == 0
+
+
+@needs_async
+async def test_the_failed_hook_of_a_cancelled_task(telemetry, mongodb_uri):
+    """From 4.20.1 on, PyMongo reports interrupted commands as failed, so the hook is called."""
+    failures = []
+    MongoInstrumentor().instrument(
+        **telemetry.providers, failed_hook=lambda _, event: failures.append(event.failure)
+    )
+    async with pymongo.AsyncMongoClient(mongodb_uri) as client:
+        await client.shop.users.insert_one({})
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.shop.users.find_one(SLOW), 0.3)
+
+    reported = ["CancelledError"] if pymongo.version_tuple >= (4, 20, 1) else []
+    assert [each["errtype"] for each in failures] == reported
 
 
 @needs_async

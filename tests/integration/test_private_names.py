@@ -60,22 +60,22 @@ NEXT = (
     "MongoClient._retry_internal(operation): `check out connection` does not say for which command"
 )
 LISTENERS = "Topology._listeners.event_listeners(): waits for a server have no spans"
-EXISTING = "client._event_listeners: clients that were made before cannot be instrumented"
+EXISTING = "client._event_listeners: existing clients cannot be instrumented"
 UNTOLD = "connections whose check-in is not published are counted as used"
-TARGET = "client._topology_settings.seeds: telemetry does not say server.address"
+TARGET = "client._topology_settings.seeds: the configured server.address is left out"
 NO_COMMENTS = {kind: {"comment"} for kind in ALL}
-COMMENTS = "Connection.add_server_api(command): comments of commands carry no trace context"
-COMMENTERS = "Connection.listeners.event_listeners(): comments of commands carry no trace context"
+COMMENTS = "Connection.add_server_api(command): comments of commands lack the trace context"
+COMMENTERS = "Connection.listeners.event_listeners(): comments of commands lack the trace context"
 WAITS_AND_COMMENTS = {kind: {"select server", "comment"} for kind in ALL}
 OWN = (
     "names that begin with pymongo_ in pymongo.periodic_executor:"
-    " its own threads and tasks are taken for callers"
+    " PyMongo's own threads and tasks are treated as callers"
 )
 IDS = {kind: {"topology ID"} for kind in ALL}
 SEEN_FROM_THE_START = {"find users", "select server", "check out connection", "comment"}
 SEEN_FROM_THE_START |= {"mongodb.topology.discovery", "topology ID", "request"}
 ALL_OF_MONGODB = SEEN_FROM_THE_START - {"request"}  # That is the application's.
-SRV = "_resolve_srv_info: clients whose SRV record was not looked up yet cannot be instrumented"
+SRV = "_resolve_srv_info: clients cannot be instrumented before their SRV record is looked up"
 ALL_OF_EXISTING = {
     "existing": {"find users", "select server", "comment"},
     **{kind: ALL_OF_MONGODB for kind in LOOKED_UP_LATE},  # noqa: C420
@@ -130,24 +130,24 @@ CASES = [
     Case(
         "_topology",
         (renamed("_topology"),),
-        "client._topology: clusters are not told of",
+        "client._topology: there is no cluster telemetry",
         lost=IDS,
     ),
     Case(
         "_topology_id",
         (renamed("_topology_id"),),
-        "Topology._topology_id: topologies are told of without their IDs",
+        "Topology._topology_id: the topology's ID is left out",
         lost=IDS,
     ),
     Case(
         "_closed",
         (renamed("_closed"),),
-        "Topology._closed: clients that were closed may still be counted",
+        "Topology._closed: closed clients may still be counted",
     ),
     Case(
         "_servers",
         (renamed("_servers"),),
-        "Topology._servers: it is not known whether a client has connected already",
+        "Topology._servers: whether a client is already connected is unknown",
     ),
     Case("conns", (renamed("conns"),), f"Pool.conns: {UNTOLD}"),
     Case("active_sockets", (renamed("active_sockets"),), f"Pool.active_sockets: {UNTOLD}"),
@@ -166,13 +166,13 @@ CASES = [
     Case(
         "_options",
         (renamed("_options"),),
-        "ClientOptions._options: repr() of clients shows that they have listeners",
+        "ClientOptions._options: the repr() of clients shows our listeners",
         told={REPR: {"event_listeners"}},
     ),
     Case(
         "_events",
         (renamed("_events"),),
-        "Topology._events.maxsize: many events of its own may block a client",
+        "Topology._events.maxsize: a client that publishes many events may block",
     ),
     Case("add_server_api", (renamed("add_server_api"),), COMMENTS, lost=NO_COMMENTS),
     Case(
@@ -205,7 +205,7 @@ CASES = [
     Case(
         "_OperationCancelled",
         (renamed("_OperationCancelled"),),
-        "_OperationCancelled: heartbeats that are cancelled are told as failed",
+        "_OperationCancelled: cancelled heartbeats are reported as failed",
     ),
     Case(
         "pymongo_",
@@ -216,7 +216,7 @@ CASES = [
     Case(
         "encryption",
         (moved("encryption"),),
-        "encryption: clients that encryption makes are instrumented, too",
+        "encryption: internal clients for encryption are instrumented, too",
         gone=("encryption",),
     ),
 ]

@@ -138,4 +138,6 @@ def test_another_name(monkeypatch, caplog):
 
     assert found == [[(pymongo.MongoClient, False)]] * 2
     (warning,) = caplog.messages
-    assert warning.endswith("AsyncMongoClient._resolve_srv: look-ups of SRV records are not told.")
+    assert warning.endswith(
+        "AsyncMongoClient._resolve_srv: lookups of SRV records are not reported."
+    )

@@ -52,5 +52,5 @@ def warn_of_unknown_background() -> None:
     """Warn that PyMongo's own threads and tasks cannot be told from others."""
     warn_of_loss(
         f"names that begin with {_BACKGROUND_PREFIX} in {_EXECUTORS}",
-        "its own threads and tasks are taken for callers",
+        "PyMongo's own threads and tasks are treated as callers",
     )

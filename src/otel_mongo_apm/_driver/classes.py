@@ -36,7 +36,7 @@ def srv_client_classes() -> Iterator[tuple[type[Any], bool]]:
         if callable(getattr(cls, "_resolve_srv", None)):
             yield cls, inspect.iscoroutinefunction(cls._resolve_srv)
         else:
-            warn_of_loss(f"{cls.__name__}._resolve_srv", "look-ups of SRV records are not told")
+            warn_of_loss(f"{cls.__name__}._resolve_srv", "lookups of SRV records are not reported")
 
 
 def driver_client(client: Any) -> Any:

@@ -54,7 +54,7 @@ def has_servers(client: Any) -> bool:
     """Whether a client has begun to connect."""
     topology = topology_of(client)
     if topology is not None and not hasattr(topology, "_servers"):
-        warn_of_loss("Topology._servers", "it is not known whether a client has connected already")
+        warn_of_loss("Topology._servers", "whether a client is already connected is unknown")
     return bool(getattr(topology, "_servers", None))
 
 
@@ -68,19 +68,19 @@ def check(client: Any) -> None:
         _ENCRYPTION_MODULES[1:] if pymongo.version_tuple >= (4, 9) else _ENCRYPTION_MODULES[:1]
     )
     if not all(map(is_there, modules)):
-        warn_of_loss(", ".join(modules), "clients that encryption makes are instrumented, too")
+        warn_of_loss(", ".join(modules), "internal clients for encryption are instrumented, too")
     if operation_cancelled() is None:
-        warn_of_loss("_OperationCancelled", "heartbeats that are cancelled are told as failed")
+        warn_of_loss("_OperationCancelled", "cancelled heartbeats are reported as failed")
     if "_topology" not in vars(client):
-        warn_of_loss("client._topology", "clusters are not told of")
+        warn_of_loss("client._topology", "there is no cluster telemetry")
         return
     topology = topology_of(client)
     if topology is None:  # Its SRV record was not looked up yet.
         return
     if not hasattr(topology, "_topology_id"):
-        warn_of_loss("Topology._topology_id", "topologies are told of without their IDs")
+        warn_of_loss("Topology._topology_id", "the topology's ID is left out")
     if not hasattr(topology, "_closed"):
-        warn_of_loss("Topology._closed", "clients that were closed may still be counted")
+        warn_of_loss("Topology._closed", "closed clients may still be counted")
 
 
 def forget_frame(client: Any, file: str) -> None:

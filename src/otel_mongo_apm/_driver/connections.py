@@ -9,7 +9,7 @@ from .private_names import class_named, packages, takes, warn_of_loss
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NO_COMMENTS = "comments of commands carry no trace context"
+_NO_COMMENTS = "comments of commands lack the trace context"
 
 
 def connection_classes() -> Sequence[type[Any]]:

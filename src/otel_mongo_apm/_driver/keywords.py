@@ -43,7 +43,7 @@ def hide_ours(client: Any) -> None:
     """Let the `repr` of a client show the listeners that the user has given, if any."""
     options = getattr(client.options, "_options", None)
     if not isinstance(options, MutableMapping):
-        warn_of_loss("ClientOptions._options", "repr() of clients shows that they have listeners")
+        warn_of_loss("ClientOptions._options", "the repr() of clients shows our listeners")
         return
     listeners = options.get(KEYWORD)
     if isinstance(listeners, WithOurs):
@@ -68,7 +68,7 @@ def change_keyword(client: Any, old: Collection[object], new: Iterable[object]) 
     if not isinstance(keywords, MutableMapping):
         warn_of_loss(
             "client._resolve_srv_info",
-            "clients whose SRV record was not looked up yet cannot be instrumented",
+            "clients cannot be instrumented before their SRV record is looked up",
         )
         return False
     now = keywords.get(KEYWORD)

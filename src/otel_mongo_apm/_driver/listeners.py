@@ -35,9 +35,7 @@ def change_listeners(client: Any, old: Collection[object], new: Collection[objec
         isinstance(state.get(listeners), list) and isinstance(state.get(flag), bool)
         for listeners, flag in names.values()
     ):
-        warn_of_loss(
-            "client._event_listeners", "clients that were made before cannot be instrumented"
-        )
+        warn_of_loss("client._event_listeners", "existing clients cannot be instrumented")
         return False
     if not change_keyword(client, old, new):
         return False

@@ -25,7 +25,7 @@ def target(client: Any) -> Attributes:
     elif srv_host := srv_host_of(client):
         return target_attributes((), srv_host)
     if "_topology" in state:
-        warn_of_loss("client._topology_settings.seeds", "telemetry does not say server.address")
+        warn_of_loss("client._topology_settings.seeds", "the configured server.address is left out")
     return {}
 
 

@@ -49,7 +49,7 @@ def unbind_queue(client: Any) -> None:
     if isinstance(getattr(queue, "maxsize", None), int):
         queue.maxsize = 0
     else:
-        warn_of_loss("Topology._events.maxsize", "many events of its own may block a client")
+        warn_of_loss("Topology._events.maxsize", "a client that publishes many events may block")
 
 
 def _is_asynchronous(cls: type[Any]) -> bool:

@@ -110,7 +110,7 @@ class SlowCommands:
         """
         self._paused_until = monotonic() + PAUSE
         _logger.warning(
-            "The server does not explain queries to this user (%s)."
+            "The server refused to explain a slow command (%s)."
             " Slow commands of this client are not explained for the next %d minutes.",
             name,
             PAUSE / 60,

@@ -31,10 +31,13 @@ MAX_ERROR_NAMES = 200
 _OF_SERVERS = frozenset({SERVER_ADDRESS, SERVER_PORT, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT})
 
 
+_NAMELESS = "the others are measured without a name"
+
+
 class _Names:
     """Names of one kind that this process has in its metrics."""
 
-    def __init__(self, kind: str, limit: int, others: str = "those of others go without") -> None:
+    def __init__(self, kind: str, limit: int, others: str = _NAMELESS) -> None:
         self._kind = kind
         self._limit = limit
         self._others = others
@@ -54,7 +57,7 @@ class _Names:
         if not self._has_refused:
             self._has_refused = True
             _logger.warning(
-                "Metrics name the first %d %s; %s.", self._limit, self._kind, self._others
+                "Metrics name only the first %d %s; %s.", self._limit, self._kind, self._others
             )
 
 
@@ -65,7 +68,7 @@ _targets = _Names("configured servers", MAX_METRIC_NAMES)
 _peers = _Names("contacted servers", MAX_METRIC_NAMES)
 _errors = _Names("errors", MAX_ERROR_NAMES)
 _srv_records = _Names("SRV records", MAX_METRIC_NAMES)
-_pools = _Names("connection pools", MAX_POOL_NAMES, "all others are added up as one")
+_pools = _Names("connection pools", MAX_POOL_NAMES, "all others are added up")
 
 
 def bounded(attributes: Attributes) -> Attributes:

@@ -1,4 +1,4 @@
-"""What a user may set, and what comes of it: a tracer, instruments, a switch.
+"""The settings, and what is built from them: a tracer, instruments, a switch.
 
 `_cluster` and the packages above it may import it.
 """

@@ -1,4 +1,4 @@
-"""What of the settings can change for a client that is there already."""
+"""Which settings can still change for a client that already exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .settings import Settings
 
-# The others decide which listeners a client has, and what those are made of.
+# The other settings decide which listeners a client has and how they are built.
 CHANGEABLE = (
     "request_hook",
     "response_hook",
@@ -26,5 +26,5 @@ CHANGEABLE = (
 
 
 def changed(old: Settings, new: Settings) -> Settings:
-    """The old settings with what can change of the new ones."""
+    """Return the old settings, with the new values of those that can change."""
     return replace(old, **{name: getattr(new, name) for name in CHANGEABLE})

@@ -1,4 +1,4 @@
-"""The settings as a file of OpenTelemetry's declarative configuration has them."""
+"""Settings from a file of OpenTelemetry's declarative configuration."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class _Lenient:
-    """Keeps what is accepted of the values in a file.
+    """Keeps the valid values of a file.
 
-    A file is as a variable: what is wrong in it is ignored, with one warning. To raise would leave
-    to chance whether the others count, as whoever has read the file goes on without it.
+    Like invalid environment variables, invalid values in a file are ignored with one warning. If
+    this raised, the reader of the file would skip all settings of this package.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -28,33 +28,33 @@ def _accepted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if name not in VARIABLES:
             warn_once(
-                f"Ignoring mongo_apm.{name} in the configuration file: accepted are"
-                f" {', '.join(VARIABLES)}."
+                f"Ignoring the unknown setting mongo_apm.{name} in the configuration file."
+                f" Accepted: {', '.join(VARIABLES)}."
             )
         elif value is not None:
             try:
                 yield name, _read(KINDS[name], value)
             except (LookupError, TypeError, ValueError):
                 warn_once(
-                    f"Ignoring mongo_apm.{name}: {value!r} in the configuration file: accepted are"
+                    f"Ignoring mongo_apm.{name}: {value!r} in the configuration file. Accepted:"
                     f" {KINDS[name].accepted}."
                 )
 
 
 def _read(kind: Kind, value: Any) -> Any:
-    # YAML takes a word without quotes for a switch: `query_text: off` comes as False.
+    # YAML reads an unquoted `off` as a boolean, so `query_text: off` arrives as False.
     if value is False and kind not in {FLAG, *NAMES}:
         value = "off"
-    # A text may stand for a number or a switch, as with `metrics: "${METRICS}"`.
+    # Numbers and booleans may be written as strings: `metrics: "${METRICS}"`.
     return kind.parse(value) if isinstance(value, str) and kind.parse else kind.check(value)
 
 
-# Every setting that can be written down; None is as if it was not.
+# Every setting that a file can contain. None means "not set".
 Configuration = make_dataclass(
     "Configuration",
     [(name, Any, None) for name in VARIABLES],
     bases=(_Lenient,),
     init=False,
-    repr=False,  # It is made at import, for which each of these would be compiled.
+    repr=False,  # The class is created at import, and each of these methods would be compiled then.
     eq=False,
 )

@@ -1,4 +1,4 @@
-"""What environment variables say; what is wrong in them is ignored, with one warning."""
+"""Settings from environment variables; invalid values are ignored with one warning."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ _logger = logging.getLogger(__name__)
 ENVIRONMENT_PREFIX = "OTEL_PYTHON_MONGO_APM_"
 
 
-# What MongoDB's drivers read, under their own convention: 0 for no text, else its length.
+# The variable of MongoDB's drivers, read with their convention: 0 for no text, or its length.
 DRIVERS_QUERY_TEXT_VARIABLE = "OTEL_PYTHON_INSTRUMENTATION_MONGODB_QUERY_TEXT_MAX_LENGTH"
 
 
 def as_drivers_do() -> dict[str, Any]:
-    """The text of commands as MongoDB's specification has it: none, or raw if it has a length."""
+    """Read MongoDB's own variable for the query text: raw text if it is a length, or else none."""
     text = os.environ.get(DRIVERS_QUERY_TEXT_VARIABLE, "").strip() or "0"
     try:
         length = int(text) if text.isdecimal() else None
-    except ValueError:  # Too many digits.
+    except ValueError:  # The number has too many digits.
         length = None
     if length is None:
-        warn_once(f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}: {LENGTH.accepted}, or 0.")
+        warn_once(
+            f"Ignoring {DRIVERS_QUERY_TEXT_VARIABLE}={text!r}. Accepted: {LENGTH.accepted}, or 0."
+        )
     if not length:
         return {"query_text": "off"}
     return {"query_text": "raw", "query_text_max_length": length}
@@ -44,7 +46,7 @@ def variable(name: str) -> str:
 
 
 def from_environment(kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """What variables say, by the names of the keywords; of wrong ones is warned once.
+    """Return the valid settings in environment variables, by keyword; warn once of invalid ones.
 
     Args:
         kinds: What each keyword accepts.
@@ -60,14 +62,14 @@ def _parsed_variables(kinds: Mapping[str, Kind]) -> Iterable[tuple[str, Any]]:
         try:
             yield name, kind.parse(text)
         except (LookupError, TypeError, ValueError):
-            warn_once(f"Ignoring {variable(name)}={text!r}: accepted are {kind.accepted}.")
+            warn_once(f"Ignoring {variable(name)}={text!r}. Accepted: {kind.accepted}.")
 
 
 _warnings_given: set[str] = set()
 
 
 def warn_once(message: str) -> None:
-    """Warn of what is ignored; several instrumentations in one process are told once."""
+    """Log a warning, but each text only once per process."""
     if message not in _warnings_given:
         _warnings_given.add(message)
         _logger.warning(message)

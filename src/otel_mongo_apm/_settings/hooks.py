@@ -13,5 +13,5 @@ if TYPE_CHECKING:
     ResponseHook = Callable[[Span, CommandSucceededEvent], None]
     FailedHook = Callable[[Span, CommandFailedEvent], None]
 else:
-    # PyMongo is an extra and may not be there, but the names of the hooks' types are public.
+    # PyMongo is an extra and may be missing, but the names of these types are public.
     RequestHook = ResponseHook = FailedHook = Callable[[Any, Any], None]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .hooks import FailedHook, RequestHook, ResponseHook
 
 
-# A test holds that these are the fields of `Settings`, and take what it takes.
+# A test checks that these are the fields of `Settings` and accept the same types.
 class Keywords(TypedDict, total=False):
     """Every keyword of `event_listeners()` and `instrument_client()`: the fields of `Settings`.
 
@@ -54,7 +54,7 @@ class Keywords(TypedDict, total=False):
 
 
 class InstrumentKeywords(Keywords, total=False):
-    """Every keyword of `MongoInstrumentor.instrument()`: the last two are OpenTelemetry's own."""
+    """Every keyword of `MongoInstrumentor.instrument()`; the last two are OpenTelemetry's own."""
 
     skip_dep_check: bool
     raise_exception_on_conflict: bool

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What values a setting accepts: in words, as a keyword and as a variable's text.
+    """The values that a setting accepts.
 
-    Both functions return the value to use or raise `ValueError` or `TypeError`.
+    Args:
+        accepted: A description for users.
+        check: Checks a keyword's value. Returns the value to use, or raises `ValueError` or
+            `TypeError`.
+        parse: Does the same for the text of a variable; None if the setting has no variable.
     """
 
     accepted: str
@@ -48,14 +52,14 @@ def _length(value: Any) -> int:
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
-    # An integer may be too large for a float, and yet smaller than infinity.
+    # An integer can be too large for a float although it is smaller than infinity.
     if not 0 <= value <= sys.float_info.max:
         raise ValueError
     return float(value)
 
 
 def _names(value: Any) -> frozenset[str]:
-    if isinstance(value, str):  # A lone string would else be taken for its letters.
+    if isinstance(value, str):  # Otherwise a string would be treated as a list of its letters.
         value = value.split(",")
     names = frozenset(value)
     if not all(isinstance(name, str) for name in names):
@@ -72,11 +76,11 @@ def _text(value: Any) -> str:
 
 
 def names_of(what: str, pattern: str) -> Kind:
-    """A kind of names; what does not look like one would exclude nothing, without a word.
+    """A kind of names. A name that cannot exist is invalid, because it would exclude nothing.
 
     Args:
         what: What they name.
-        pattern: What each of them looks like.
+        pattern: A regular expression that every valid name matches.
     """
     is_name = re.compile(pattern).fullmatch
 
@@ -92,8 +96,8 @@ def names_of(what: str, pattern: str) -> Kind:
 def _hook(value: Any) -> Any:
     if not callable(value) or inspect.iscoroutinefunction(value):
         raise TypeError
-    with suppress(ValueError):  # Not everything that is written in C can be asked.
-        inspect.signature(value).bind("span", "event")  # It raises TypeError, too.
+    with suppress(ValueError):  # Some functions written in C have no signature.
+        inspect.signature(value).bind("span", "event")  # Raises TypeError if it does not fit.
     return value
 
 
@@ -103,7 +107,7 @@ def provider_of(verb: str) -> Kind:
             raise TypeError
         return value
 
-    return Kind(f"a provider with {verb}()", check)
+    return Kind(f"a provider with a {verb}() method", check)
 
 
 def choice(*values: str) -> Kind:
@@ -123,17 +127,17 @@ LENGTH = Kind("a number of characters, at least 1", _length, lambda text: _lengt
 
 SECONDS = Kind("a number of seconds, at least 0", _seconds, lambda text: _seconds(float(text)))
 
-TEXT = Kind("a text that is not empty", _text, _text)
+TEXT = Kind("a string that is not empty", _text, _text)
 
-# Commands that are often written without their capital letters; the server knows them with only.
+# Commands that are often written in lower case; the server only accepts them with capitals.
 _WITH_CAPITALS = (
     "abortTransaction|bulkWrite|commitTransaction|createIndexes|dropDatabase|dropIndexes|endSessions"
     "|getMore|killCursors|listCollections|listDatabases|listIndexes|renameCollection|serverStatus"
 )
 
-# MongoDB's are written in camel case. Some of a server's own begin with an underscore.
+# MongoDB's commands are camel case. Some internal commands begin with an underscore.
 COMMANDS = names_of(
-    "commands as MongoDB has them (find, getMore)",
+    "MongoDB commands (find, getMore)",
     rf"(?!(?:{_WITH_CAPITALS.lower()})$)_?[a-z][A-Za-z0-9]*",
 )
 
@@ -144,4 +148,4 @@ COLLECTIONS = names_of("collections (users, shop.users)", r"[^.](?:.*[^.])?")
 NAMES = frozenset({COMMANDS, DATABASES, COLLECTIONS})
 
 
-HOOK = Kind("a function, not async, of a span and an event, or None", _hook)
+HOOK = Kind("a function that takes a span and an event and is not async, or None", _hook)

@@ -1,4 +1,4 @@
-"""What a user may set: a keyword beats an environment variable, which beats the default."""
+"""`Settings`: a keyword, or else an environment variable, or else the default."""
 
 from __future__ import annotations
 
@@ -36,63 +36,82 @@ T = TypeVar("T")
 
 
 def _setting(kind: Kind, default: T) -> T:
-    """Declare a field of `Settings`; typed as its default, as `dataclasses.field` is."""
+    """Declare a field of `Settings`; its type is that of its default, as in `dataclasses.field`."""
     setting: T = field(default=default, metadata={"kind": kind})
     return setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The settings of one `instrument()`, one `event_listeners()`.
+    """The settings of one `instrument()` call or one set of `event_listeners()`.
 
-    Every field is a keyword of both and, but for the providers and hooks, a variable
-    ``OTEL_PYTHON_MONGO_APM_<NAME>``. A value that is not accepted raises `TypeError` or
-    `ValueError`, naming those that are. ``None`` stands for the default.
+    Each field is also a keyword of `MongoInstrumentor.instrument()`, `event_listeners()` and
+    `instrument_client()`, and a key in a file of OpenTelemetry's declarative configuration. Each
+    field except the providers and hooks is also an environment variable, named
+    ``OTEL_PYTHON_MONGO_APM_<NAME>``. ``None`` means "use the default".
 
     Args:
-        tracer_provider: Makes the tracer. Default: the global one.
-        meter_provider: Makes the meter. Default: the global one.
-        logger_provider: Makes the logger of log events. Default: the global one.
-        request_hook: Called with each recording span and its `CommandStartedEvent`.
-        response_hook: Called with each recording span and its `CommandSucceededEvent`.
-        failed_hook: Called with each recording span and its `CommandFailedEvent`.
-        span_convention: Whose names and attributes spans have: a span for each command, as
-            OpenTelemetry's semantic conventions have it, or as MongoDB's drivers do a span for
-            each operation, too, with those of its commands inside.
-        command_spans: Whether commands have spans; without them operations have none either.
-        metrics: Whether anything is measured.
-        query_text: Whether ``db.query.text`` is left out, has its values replaced, or is as sent.
-            Default: ``sanitized``, and under the convention ``mongodb`` ``off``.
-        query_text_max_length: How long ``db.query.text`` may be, in characters.
-        query_text_keys: Whether the keys of sanitized documents are kept or replaced too.
-        error_messages: Whether a failed span's description is the server's message, which can
-            quote users' values, rather than the name of the error.
-        exclude_commands: Commands that have no span, such as ``ping``.
-        exclude_databases: Databases whose commands have no span.
-        exclude_collections: Collections, ``users`` or ``shop.users``, whose commands have no span.
-        require_parent: Whether what happens outside of any trace has no span; cluster spans,
-            which are traces of their own, are not concerned.
-        wait_span_threshold: How long a wait for a server or a connection is to last, in seconds,
-            before it has a span; one that failed always has one.
-        events: Whether cluster events are told in spans, as log events, both or not at all.
-        pool_metrics: Whether connection pools are measured.
-        on_conflict: What to do if opentelemetry-instrumentation-pymongo is active, too: warn that
-            every command has two spans, replace its listener in each client, or leave all spans to
-            it. Default: replace, with a warning.
-        pool_use_time: Whether the use of each connection is measured, too.
-        returned_rows: Whether the number of documents in a reply is an attribute of its command's
-            span, a measurement, both or neither.
-        topology_metrics: Whether servers, topology and heartbeats are measured.
-        topology_listeners: Whether PyMongo's own listeners to servers and topologies tell what
-            changes, rather than a look at each heartbeat.
-        bind_measurements: Whether the SDK is spared most of the work of the most frequent
-            measurements, by using its inside if it is a known release. They are the same.
-        explain_slower_than: How long a command must take, in seconds, for its query to be explained
-            afterwards; None, the default, to explain none.
-        comment_propagation: Whether the comment of each command carries the trace context, so that
-            the server's slow query log, profiler and ``currentOp`` lead to the trace.
-        peer_service: The ``peer.service`` of client spans, which some backends name the database by
-            on their service maps. Default: none.
+        tracer_provider: Provides the tracer. Default: the global tracer provider.
+        meter_provider: Provides the meter. Default: the global meter provider.
+        logger_provider: Provides the logger of log events. Default: the global logger provider.
+        request_hook: Called with the span and the `CommandStartedEvent` of each recorded command.
+            Default: None.
+        response_hook: Called with the span and the `CommandSucceededEvent` of each recorded
+            command. Default: None.
+        failed_hook: Called with the span and the `CommandFailedEvent` of each recorded command.
+            PyMongo 4.20.1 and later also report interrupted commands. Default: None.
+        span_convention: ``"semconv"``: one span for each command, as OpenTelemetry's semantic
+            conventions define it. ``"mongodb"``: the spans of MongoDB's drivers, one for each
+            operation with the spans of its commands inside. Default: ``"semconv"``.
+        command_spans: Create the spans of commands, waits, operations and transactions.
+            Default: True.
+        metrics: Record metrics. Default: True.
+        query_text: The content of ``db.query.text``. ``"off"``: no text. ``"sanitized"``: the
+            command with its values replaced. ``"raw"``: the command with all values. Default:
+            ``"sanitized"``; with ``span_convention="mongodb"``, ``"off"``.
+        query_text_max_length: The maximum length of ``db.query.text``, in characters. At least 1.
+            Default: 1024.
+        query_text_keys: ``"kept"`` or ``"masked"``: whether sanitized text contains the keys of
+            documents. Default: ``"kept"``.
+        error_messages: Include the server's error message in the status of failed spans. It can
+            contain values of your users. Default: False, which shows the name of the error.
+        exclude_commands: Names of commands without spans, such as ``ping``. Default: none.
+        exclude_databases: Names of databases whose commands have no spans. Default: none.
+        exclude_collections: Names of collections whose commands have no spans: ``users`` in every
+            database, or ``shop.users`` in one. Default: none.
+        require_parent: Create command spans and wait spans only inside a trace. Cluster spans are
+            not affected. Default: False.
+        wait_span_threshold: The duration, in seconds, from which a wait for a server or a
+            connection has a span. Failed waits always have one. At least 0. Default: 0.01.
+        events: Where cluster events go. ``"span"``: to spans and to Python's logging. ``"logs"``:
+            to OpenTelemetry log events and to Python's logging. ``"both"``, or ``"none"``.
+            Default: ``"span"``.
+        pool_metrics: Record the metrics of connection pools. Default: True.
+        on_conflict: What to do if opentelemetry-instrumentation-pymongo is also active.
+            ``"warn"``: keep two spans for each command and log a warning. ``"replace"``: replace
+            its listener in each client. ``"defer"``: leave the spans to it. Default: None, which
+            replaces its listener and logs a warning.
+        pool_use_time: Measure how long each connection is in use. Default: False.
+        returned_rows: Where the number of documents in a reply is reported. ``"span"``: as an
+            attribute of the command's span. ``"metric"``: as a metric. ``"both"``, or ``"none"``.
+            Default: ``"span"``.
+        topology_metrics: Record the metrics of servers, topology and heartbeats. Default: True.
+        topology_listeners: Observe the cluster with PyMongo's own server and topology listeners
+            instead of reading its description at each heartbeat. Default: False.
+        bind_measurements: Make the most frequent measurements cheaper by calling internal
+            functions of the SDK, if it is a known release. The metrics are the same. Default: True.
+        explain_slower_than: The duration, in seconds, from which a command counts as slow. The
+            queries of slow commands are explained afterwards. At least 0. Default: None, which
+            explains no queries.
+        comment_propagation: ``"trace"`` adds the trace context to the comment of each command, so
+            you can find the trace in the server's slow query log, profiler and ``currentOp``.
+            Default: ``"off"``.
+        peer_service: The attribute ``peer.service`` of client spans. Some backends use it as the
+            name of the database on their service maps. Default: None, which sets no attribute.
+
+    Raises:
+        TypeError: A field's value has a wrong type.
+        ValueError: A field's value is invalid.
     """
 
     tracer_provider: TracerProvider | None = _setting(provider_of("get_tracer"), None)
@@ -143,21 +162,22 @@ class Settings:
 
     @classmethod
     def resolve(cls, settings: Settings | None = None, /, **keywords: Unpack[Keywords]) -> Settings:
-        """Settings from keywords and, where none is given, from the environment.
+        """Combine keywords, environment variables and defaults, in this order of precedence.
 
-        ``capture_statement=True`` is accepted for ``query_text="raw"``, as
-        opentelemetry-instrumentation-pymongo has it.
+        ``capture_statement=True`` is an alias for ``query_text="raw"``, known from
+        opentelemetry-instrumentation-pymongo.
 
         Args:
-            settings: What to use instead of the environment and the defaults.
+            settings: Settings to use instead of environment variables and defaults.
             keywords: The fields of `Settings`.
 
         Raises:
-            TypeError: A keyword is unknown, or its value is of a wrong type.
-            ValueError: A keyword's value is not among those accepted.
+            TypeError: A keyword is unknown, or its value has a wrong type.
+            ValueError: A keyword's value is invalid.
         """
         if unknown := keywords.keys() - KINDS.keys():
-            message = f"Unknown: {', '.join(sorted(unknown))}. Accepted: {', '.join(KINDS)}."
+            names = ", ".join(sorted(unknown))
+            message = f"Unknown setting: {names}. Accepted: {', '.join(KINDS)}."
             raise TypeError(message)
         given = {name: value for name, value in keywords.items() if value is not None}
         if settings is not None:
@@ -171,12 +191,12 @@ class Settings:
         return _unlikely_warned_of(cls(**found))
 
 
-# In seconds. Who says more has mostly meant milliseconds.
+# In seconds. Users who set more have usually meant milliseconds.
 UNLIKELY_THRESHOLD = 5.0
 
 
 def _unlikely_warned_of(settings: Settings) -> Settings:
-    """The settings; of a value that is accepted and hardly meant is warned once."""
+    """Warn once of a value that is valid but probably a mistake, and return the settings."""
     seconds = settings.wait_span_threshold
     if seconds >= UNLIKELY_THRESHOLD:
         warn_once(
@@ -186,7 +206,7 @@ def _unlikely_warned_of(settings: Settings) -> Settings:
     return settings
 
 
-# Every keyword and what it accepts: the fields, and an alias that is none.
+# Every keyword and what it accepts: the fields, and an alias that is not a field.
 KINDS: Mapping[str, Kind] = {
     **{setting.name: setting.metadata["kind"] for setting in fields(Settings)},
     "capture_statement": FLAG,
@@ -199,12 +219,12 @@ def _checked(name: str, value: Any) -> Any:
     try:
         return kind.check(value)
     except (TypeError, ValueError) as error:
-        message = f"{name} accepts {kind.accepted}; it was {value!r}."
+        message = f"Invalid {name}: {value!r}. Accepted: {kind.accepted}."
         raise type(error)(message) from None
 
 
 def without_alias(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace `capture_statement`; where `query_text` is given beside it, that one counts."""
+    """Replace `capture_statement` by `query_text`, unless that is given as well."""
     if "capture_statement" in values and _checked(
         "capture_statement", values.pop("capture_statement")
     ):

@@ -1,4 +1,4 @@
-"""What the clients of one `instrument()` share: settings, tracer, instruments, and a switch."""
+"""What the clients of one `instrument()` share: settings, tracer, instruments, an on/off switch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Telemetry:
     """Everything that is resolved once, before the first client.
 
-    The instruments are those of the settings' groups of metrics; none of a group that is off.
+    The instruments of a group of metrics are None if that group is turned off.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -42,7 +42,7 @@ class Telemetry:
         self.propagates_comments = settings.comment_propagation == "trace"
         self.older_names = are_older_names_wanted()
         self.has_met_conflict = self.has_met_native_tracing = False
-        # PyMongo cannot forget a listener, so those of an undone `instrument()` go quiet.
+        # PyMongo cannot remove a listener, so `uninstrument()` silences them instead.
         self.is_on = True
 
     def client_span(self, attributes: Attributes) -> Attributes:
@@ -54,14 +54,14 @@ class Telemetry:
         return {**attributes, **more} if more else attributes
 
     def change(self, settings: Settings) -> None:
-        """Let clients that are there have other settings, as far as those can change."""
+        """Change the settings of existing clients, as far as possible."""
         self.settings = changed(self.settings, settings)
 
     def turn_off(self) -> None:
-        """Go quiet; what has started still ends, and is measured."""
+        """Start nothing new. Commands in progress still end and are measured."""
         self.is_on = False
         self.pool_instruments = self.topology_instruments = None
 
     def stop_tracing(self) -> None:
-        """Make no spans from now on; measurements and logs go on."""
+        """Create no more spans; continue to measure and log."""
         self.tracer = NoOpTracer()

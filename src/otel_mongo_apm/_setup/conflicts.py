@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _OTHER_MODULE = "opentelemetry.instrumentation.pymongo"
-_ACTIVE = "opentelemetry-instrumentation-pymongo is active, too"
+_ACTIVE = "opentelemetry-instrumentation-pymongo is also active"
 _HOW_TO_END_IT = "Uninstall it, or set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pymongo"
 
 
@@ -42,9 +42,9 @@ def resolve_conflict(telemetry: Telemetry, client: Any = None) -> None:
 
 def _tell(on_conflict: str | None) -> None:
     if on_conflict == "replace":
-        _logger.info("%s: its listener is replaced in each client.", _ACTIVE)
+        _logger.info("%s: otel-mongo-apm replaces its listener in each client.", _ACTIVE)
     elif on_conflict == "defer":
-        _logger.info("%s, and has the spans to itself.", _ACTIVE)
+        _logger.info("%s: otel-mongo-apm leaves the spans to it.", _ACTIVE)
     elif on_conflict == "warn":
         _warn(
             f"{_ACTIVE}, so every command has two spans. {_HOW_TO_END_IT}, or set on_conflict to"
@@ -52,9 +52,9 @@ def _tell(on_conflict: str | None) -> None:
         )
     else:
         _warn(
-            f"{_ACTIVE}. otel-mongo-apm replaces its listener in each client, so that every command"
-            f" has one span. {_HOW_TO_END_IT}. To choose which one makes the spans, and to see this"
-            " no more, set on_conflict to 'replace' or 'defer'."
+            f"{_ACTIVE}. otel-mongo-apm replaces its listener in each client, so every command has"
+            f" one span. {_HOW_TO_END_IT}. To choose which one creates the spans, and to silence"
+            " this warning, set on_conflict to 'replace' or 'defer'."
         )
 
 

@@ -99,7 +99,7 @@ def _warn_of_sharing(reference: ClientReference) -> None:
     # PyMongo makes clients from another's options, as it does for encryption.
     if not reference.is_gone and not is_made_by_driver():
         _logger.warning(
-            "One set of event_listeners() was passed to two clients. The second one has got a set"
+            "One set of event_listeners() was passed to two clients. The second client gets a set"
             " of its own, with the same settings. Call event_listeners() once for each client."
         )
 

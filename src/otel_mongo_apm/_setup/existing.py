@@ -1,4 +1,4 @@
-"""Clients that were made before anybody instrumented."""
+"""`instrument_client()`: instruments a client that already exists."""
 
 from __future__ import annotations
 
@@ -38,21 +38,25 @@ def instrument_client(
     settings: Settings | None = None,
     **keywords: Unpack[Keywords],
 ) -> None:
-    """Instrument a client that exists: a `MongoClient`, an `AsyncMongoClient` or one of Motor's.
+    """Instrument a client that already exists.
 
-    Its commands are seen from now on. Pools, and before PyMongo 4.18 heartbeats, only of servers
-    that it has not yet connected to: to see all, make the client after
-    ``MongoInstrumentor().instrument()``. A client that is instrumented already is left as it is.
-    ``MongoInstrumentor().uninstrument()`` quiets it.
+    The client's commands are traced and measured from now on. The pools of servers that it is
+    already connected to are not measured, nor are their heartbeats before PyMongo 4.18. To see
+    everything, create the client after ``MongoInstrumentor().instrument()`` instead.
+
+    A second call for the same client has no effect. ``MongoInstrumentor().uninstrument()`` stops
+    the client's telemetry.
 
     Args:
-        client: The client.
-        settings: What to use instead of the environment and the defaults.
-        keywords: The fields of `Settings`; also ``capture_statement``.
+        client: A `MongoClient`, an `AsyncMongoClient` or a client of Motor.
+        settings: Settings to use instead of environment variables and defaults.
+        keywords: The fields of `Settings`, and ``capture_statement=True`` as an alias for
+            ``query_text="raw"``.
 
     Raises:
-        TypeError: It is no client; or a keyword is unknown, or its value is of a wrong type.
-        ValueError: A keyword's value is not among those accepted.
+        TypeError: `client` is not a client of PyMongo or Motor; or a keyword is unknown, or its
+            value has a wrong type.
+        ValueError: A keyword's value is invalid.
     """
     resolved, own = Settings.resolve(settings, **keywords), driver_client(client)
     ours = ours_among(own.options.event_listeners)
@@ -63,7 +67,7 @@ def instrument_client(
     all_listeners = client_listeners(telemetry, ClientReference(weakref.ref(own)))
     listeners = without_topology_listeners(all_listeners, "it was created before")
     check(own)
-    # Those that are quiet now see the commands on their way to the end, after the new ones.
+    # Silenced listeners of an earlier instrumentation still end the commands that they started.
     on_their_way = [each for each in ours if client_telemetry(each).in_flight]
     if change_listeners(own, ours, [*listeners, *on_their_way]):
         hide_ours(own)
@@ -73,13 +77,13 @@ def instrument_client(
         _telemetries.add(telemetry)
         if has_servers(own):
             _logger.warning(
-                "This client was connected before it was instrumented: the pools that it has are"
+                "This client was already connected when it was instrumented. Its existing pools are"
                 " not measured, and waits for their connections have no spans."
             )
 
 
 def quiet_existing_clients() -> bool:
-    """Quiet all that `instrument_client` has instrumented; false if there were none."""
+    """Silence all clients of `instrument_client()`; return False if there were none."""
     telemetries = list(_telemetries)
     for telemetry in telemetries:
         telemetry.turn_off()

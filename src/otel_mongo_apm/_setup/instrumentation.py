@@ -1,4 +1,4 @@
-"""What `instrument()` has done, so that it can be changed by another call, and undone."""
+"""The state of `instrument()`: another call changes it, `uninstrument()` undoes it."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 class Instrumentation:
-    """The instrumentation of all clients that are made while it is in force."""
+    """The instrumentation of all clients that are created while it is in force."""
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
         self._given: dict[str, Any] = {}
         self._undos: list[Undo] = []
-        # Of every call with settings, for as long as a client has them.
+        # One for each call with settings, for as long as a client uses it.
         self._telemetries: WeakSet[Telemetry] = WeakSet()
 
     def take(self, settings: Settings | None, keywords: Mapping[str, Any]) -> None:
-        """Take settings for the clients to come and, as far as they can change, for those there.
+        """Apply settings to new clients and, as far as possible, to existing ones.
 
         Args:
-            settings: What to use instead of the environment and the defaults; if there is nothing,
-                what was given before.
-            keywords: What to use instead of that.
+            settings: Settings to use instead of environment variables and defaults. If None, the
+                settings of the previous call are used.
+            keywords: Settings that take precedence over these.
 
         Raises:
-            TypeError: A keyword is unknown, or its value is of a wrong type.
-            ValueError: A keyword's value is not among those accepted.
+            TypeError: A keyword is unknown, or its value has a wrong type.
+            ValueError: A keyword's value is invalid.
         """
         given = without_alias({name: each for name, each in keywords.items() if each is not None})
         if settings is None:
@@ -59,12 +59,12 @@ class Instrumentation:
                 client.take_settings()
 
     def resolve_conflict(self) -> None:
-        """Look once more whether opentelemetry-instrumentation-pymongo is active, too."""
+        """Check again whether opentelemetry-instrumentation-pymongo is also active."""
         if new_clients.telemetry:
             resolve_conflict(new_clients.telemetry)
 
     def undo(self) -> None:
-        """Leave new clients alone and quiet those that exist, whose open spans still end."""
+        """Stop instrumenting new clients and silence existing ones; their open spans still end."""
         new_clients.telemetry = None
         for undo in self._undos:
             undo()

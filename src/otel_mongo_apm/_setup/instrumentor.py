@@ -1,4 +1,4 @@
-"""`MongoInstrumentor`: what `opentelemetry-instrument` and its users call."""
+"""`MongoInstrumentor`, which `opentelemetry-instrument` and users call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
-    BaseInstrumentor,  # Its module tells type checkers to look away.
+    BaseInstrumentor,  # Type checkers are told to ignore its module.
 )
 
 from otel_mongo_apm._settings.configuration import Configuration
@@ -21,49 +21,48 @@ if TYPE_CHECKING:
 
     from .instrumentation import Instrumentation
 
-# The keywords of every instrumentor, whatever it instruments.
+# Keywords that every OpenTelemetry instrumentor accepts.
 _OPENTELEMETRYS_OWN = {"skip_dep_check", "raise_exception_on_conflict"}
 
 
 class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untyped.
-    """Instruments PyMongo, sync and async, and with it Motor.
+    """Instruments PyMongo's sync and async clients, and Motor's clients.
 
-    ``opentelemetry-instrument`` loads it by the name ``mongo_apm``. It sees the clients that
-    are made after `instrument()`. Those made before it, or while an earlier `instrument()` that
-    was undone was in force, stay as they are; see `instrument_client`.
+    ``MongoInstrumentor().instrument()`` instruments the clients that you create after the call.
+    To instrument a client that already exists, use `instrument_client()`.
+    ``opentelemetry-instrument`` loads this class by the name ``mongo_apm``.
     """
 
-    # Of what a configuration file says, opentelemetry-configuration makes keywords with this.
+    # opentelemetry-configuration uses this to turn a configuration file into keywords.
     configuration: ClassVar[type[Any]] = Configuration
 
     _instrumentation: Instrumentation | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The versions of PyMongo that can be instrumented, as requirements."""
+        """Return the supported versions of PyMongo as requirements."""
         return ("pymongo >= 4.7, < 5",)
 
     def instrument(
         self, settings: Settings | None = None, **keywords: Unpack[InstrumentKeywords]
     ) -> None:
-        """Instrument every PyMongo and Motor client that is made from now on.
+        """Instrument every PyMongo and Motor client that you create from now on.
 
-        A second call with settings changes them: for the clients that are made from then on, and
-        for those that were made since the first call as far as they can change, which are hooks,
-        the query text, ``error_messages``, what is excluded, ``require_parent`` and
-        ``wait_span_threshold``. What it does not name stays as it was. A second call without
-        settings changes nothing.
+        A second call changes the settings that you pass and keeps the others. New clients use all
+        of the new settings. Clients that were created since the first call use those that can be
+        changed later: the hooks, the query text, ``error_messages``, ``exclude_*``,
+        ``require_parent`` and ``wait_span_threshold``. A second call without settings has no
+        effect.
 
         Args:
-            settings: What to use instead of the environment and the defaults.
-            keywords: The fields of `Settings`; also ``capture_statement``. With
-                ``skip_dep_check=True`` (default: False) it is not looked whether PyMongo is
-                installed in a version that can be instrumented; with
-                ``raise_exception_on_conflict=True`` (default: False) it is an exception rather
-                than an error in the log if it is not.
+            settings: Settings to use instead of environment variables and defaults.
+            keywords: The fields of `Settings`, and ``capture_statement=True`` as an alias for
+                ``query_text="raw"``. ``skip_dep_check=True`` (default: False) skips the check of
+                PyMongo's version. ``raise_exception_on_conflict=True`` (default: False) raises an
+                exception if this check fails; by default an error is logged.
 
         Raises:
-            TypeError: A keyword is unknown, or its value is of a wrong type.
-            ValueError: A keyword's value is not among those accepted.
+            TypeError: A keyword is unknown, or its value has a wrong type.
+            ValueError: A keyword's value is invalid.
         """
         given = {name: each for name, each in keywords.items() if name not in _OPENTELEMETRYS_OWN}
         is_given = settings is not None or any(each is not None for each in given.values())
@@ -73,7 +72,7 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
             super().instrument(settings=settings, **keywords)
 
     def _instrument(self, settings: Settings | None = None, **keywords: Any) -> None:
-        # Here, since to import this package must not import PyMongo.
+        # Imported here because importing this package must not import PyMongo.
         from .instrumentation import Instrumentation  # noqa: PLC0415
 
         instrumentation = Instrumentation()
@@ -81,24 +80,28 @@ class MongoInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # It is untype
         self._instrumentation = instrumentation
 
     def resolve_conflict(self) -> None:
-        """Look once more whether opentelemetry-instrumentation-pymongo is active, too.
+        """Check again whether opentelemetry-instrumentation-pymongo is also active.
 
-        It may have been loaded after this. ``opentelemetry-instrument`` calls it when it has
-        loaded all, and each client that is made does the same.
+        It may have been loaded after this package. ``opentelemetry-instrument`` calls this method
+        when it has loaded everything. Each new client makes the same check.
         """
         if self._instrumentation:
             self._instrumentation.resolve_conflict()
 
     def uninstrument(self, **kwargs: Any) -> None:
-        """Undo `instrument()`; clients of `instrument_client` go quiet, too."""
-        # Not imported: who has not has instrumented no client with it, and may not have PyMongo.
+        """Stop instrumenting new clients, and stop the telemetry of all instrumented clients.
+
+        Spans in progress still end. This includes clients of `instrument_client()`.
+        """
+        # Looked up, not imported: if nobody has imported it, it has instrumented no client, and
+        # PyMongo may be missing.
         existing = sys.modules.get(f"{__package__}.existing")
         were_quieted = existing is not None and existing.quiet_existing_clients()
         if not were_quieted or self.is_instrumented_by_opentelemetry:
             super().uninstrument(**kwargs)
 
     def _uninstrument(self, **_: Any) -> None:
-        """Leave new clients alone and quiet those that exist, whose open spans still end."""
+        """Stop instrumenting new clients and silence existing ones; their open spans still end."""
         if self._instrumentation:
             self._instrumentation.undo()
         self._instrumentation = None

@@ -1,4 +1,4 @@
-"""What is said of a client that makes its spans by itself, with PyMongo's own tracing."""
+"""The log message about clients whose spans PyMongo creates itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOOKS = ("request_hook", "response_hook", "failed_hook")
 
 @quietly_shielded
 def tell_native_tracing(client: Any) -> None:
-    """Say, once for each `instrument()`, that our spans give way, and what is not used with it."""
+    """Log, once for each `instrument()`, that PyMongo creates the spans, and what this disables."""
     ours = ours_among(client.options.event_listeners)
     telemetry = ours[0].telemetry if ours else None
     if telemetry is None or telemetry.has_met_native_tracing or not is_traced_natively(client):
@@ -34,16 +34,16 @@ def tell_native_tracing(client: Any) -> None:
 
 def _sentences(settings: Settings) -> Iterator[str]:
     yield (
-        "PyMongo's own tracing is on, so otel-mongo-apm makes no spans of commands, operations and"
-        " transactions for this client. Metrics, waits and cluster telemetry continue."
+        "PyMongo's own tracing is on, so otel-mongo-apm creates no spans of commands, operations or"
+        " transactions for this client. Metrics, wait spans and cluster telemetry continue."
     )
     unused = [name for name in _HOOKS if getattr(settings, name)]
     if settings.query_text != "off":
         unused.append("query_text")
     if unused:
-        yield f"Not used: {', '.join(unused)}."
+        yield f"Without effect: {', '.join(unused)}."
     if settings.on_conflict == "replace":
         yield (
-            "on_conflict='replace' cannot switch it off: remove the client's option `tracing` and"
+            "on_conflict='replace' cannot turn it off: remove the client's option `tracing` and"
             f" {VARIABLE}."
         )

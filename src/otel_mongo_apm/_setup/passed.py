@@ -1,4 +1,4 @@
-"""`event_listeners()`: a set of listeners for those who would rather pass it to their client."""
+"""`event_listeners()`: a set of listeners that users pass to a client themselves."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 def event_listeners(
     settings: Settings | None = None, **keywords: Unpack[Keywords]
 ) -> list[_EventListener]:
-    """Listeners for one client, for those who would rather pass them than `instrument()`.
+    """Return a set of listeners that instruments one client.
 
-    ``MongoClient(event_listeners=[*event_listeners(query_text="off"), my_listener])``. Make a
-    set for each client: the pools and the cluster of two cannot be told apart in one set.
+    Use it instead of `MongoInstrumentor.instrument()` to instrument only some of your clients:
+    ``MongoClient(event_listeners=[*event_listeners(query_text="off"), my_listener])``. Call it
+    once for each client, because the events of two clients that share a set cannot be told apart.
 
     Args:
-        settings: What to use instead of the environment and the defaults.
-        keywords: The fields of `Settings`; also ``capture_statement``.
+        settings: Settings to use instead of environment variables and defaults.
+        keywords: The fields of `Settings`, and ``capture_statement=True`` as an alias for
+            ``query_text="raw"``.
 
     Raises:
-        TypeError: A keyword is unknown, or its value is of a wrong type.
-        ValueError: A keyword's value is not among those accepted.
+        TypeError: A keyword is unknown, or its value has a wrong type.
+        ValueError: A keyword's value is invalid.
     """
     telemetry = Telemetry(Settings.resolve(settings, **keywords))
     keep_wrapped(telemetry)

@@ -64,7 +64,7 @@ def _is_of_topology(listener: object) -> bool:
 @functools.cache  # To warn once.
 def _warn(reason: str) -> None:
     _logger.warning(
-        "A client does not get the listeners that topology_listeners asks for: %s."
-        " Its cluster is observed at each heartbeat instead, as it is by default.",
+        "topology_listeners=True has no effect for a client: %s."
+        " Its cluster is observed at each heartbeat instead, as by default.",
         reason,
     )

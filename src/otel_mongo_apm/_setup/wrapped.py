@@ -1,4 +1,4 @@
-"""What is wrapped of PyMongo, since no event tells of it, and for how long."""
+"""Which functions of PyMongo are wrapped because they publish no event, and for how long."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def wrap(*, traces_operations: bool, propagates_comments: bool) -> list[Undo]:
-    """Wrap what has no event; return what undoes it."""
+    """Wrap the functions that publish no event; return what undoes this."""
     undos = [wrap_constructors(), wrap_server_selection(), wrap_lookups(), wrap_failed_calls()]
     undos.append(wrap_close())
     if traces_operations:
@@ -32,7 +32,7 @@ def wrap(*, traces_operations: bool, propagates_comments: bool) -> list[Undo]:
 
 
 def wrap_for(telemetry: Telemetry) -> list[Undo]:
-    """Wrap what the settings ask for; return what undoes it."""
+    """Wrap what the settings require; return what undoes this."""
     return wrap(
         traces_operations=telemetry.traces_operations,
         propagates_comments=telemetry.propagates_comments,
@@ -40,7 +40,7 @@ def wrap_for(telemetry: Telemetry) -> list[Undo]:
 
 
 def keep_wrapped(telemetry: Telemetry) -> None:
-    """Wrap it for good: nobody says when the last of the clients is gone."""
+    """Wrap it permanently, because nothing reports when the last client is gone."""
     _keep_wrapped(telemetry.traces_operations, telemetry.propagates_comments)
 
 

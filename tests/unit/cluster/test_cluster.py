@@ -557,7 +557,7 @@ def test_threads_that_are_not_known(cluster, telemetry, monkeypatch, caplog):
     assert caplog.records == []
     other.telemetry.cluster.tell()
 
-    assert "its own threads and tasks are taken for callers" in caplog.text
+    assert "PyMongo's own threads and tasks are treated as callers" in caplog.text
 
 
 def test_told_by_whoever_comes_first(cluster, telemetry):

@@ -199,7 +199,7 @@ def test_listeners_that_are_kept_otherwise(caplog, state):
     assert not listeners.change_listeners(ClientOfTomorrow(**state), [], [])
 
     (record,) = caplog.records
-    assert "clients that were made before cannot be instrumented" in record.message
+    assert "existing clients cannot be instrumented" in record.message
 
 
 def test_a_client_without_a_topology(caplog):
@@ -208,4 +208,4 @@ def test_a_client_without_a_topology(caplog):
     clients.check(ClientOfTomorrow())
 
     (record,) = caplog.records
-    assert "lacks client._topology: clusters are not told of" in record.message
+    assert "lacks client._topology: there is no cluster telemetry" in record.message

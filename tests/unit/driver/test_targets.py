@@ -46,7 +46,7 @@ def test_what_pymongo_lacks(caplog):
 
     (message,) = caplog.messages
     assert message.endswith(
-        "client._topology_settings.seeds: telemetry does not say server.address."
+        "client._topology_settings.seeds: the configured server.address is left out."
     )
 
 

@@ -528,7 +528,7 @@ def test_so_many_names(telemetry, monkeypatch, caplog):
 
     assert names == ["db.example:1", "db.example:2", "_OTHER", "_OTHER", "db.example:1"]
     assert pools["db.example", 3].attributes == {"db.system.name": "mongodb", POOL: "_OTHER"}
-    assert caplog.messages == ["Metrics name the first 2 connection pools; more."]
+    assert caplog.messages == ["Metrics name only the first 2 connection pools; more."]
 
 
 def test_closed_pools_are_forgotten(telemetry):

@@ -84,7 +84,7 @@ def test_a_wrong_variable(monkeypatch, caplog, variable, text):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert f"OTEL_PYTHON_MONGO_APM_{variable}='{text}'" in record.message
-    assert "accepted are" in record.message
+    assert "Accepted: " in record.message
 
 
 @pytest.mark.parametrize("text", ["long", "-1", "9" * 5000])
@@ -100,8 +100,16 @@ def test_a_wrong_variable_of_drivers(monkeypatch, caplog, text):
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"query_text": "some"}, ValueError, "'off', 'sanitized', 'raw'; it was 'some'"),
-        ({"query_text": 1}, TypeError, "'off', 'sanitized', 'raw'; it was 1"),
+        (
+            {"query_text": "some"},
+            ValueError,
+            "Invalid query_text: 'some'. Accepted: 'off'",
+        ),
+        (
+            {"query_text": 1},
+            TypeError,
+            "Invalid query_text: 1. Accepted: 'off'",
+        ),
         ({"metrics": "yes"}, TypeError, "True, False"),
         ({"capture_statement": "yes"}, TypeError, "True, False"),
         ({"query_text_max_length": 0}, ValueError, "at least 1"),
@@ -114,7 +122,7 @@ def test_a_wrong_variable_of_drivers(monkeypatch, caplog, text):
         (
             {"exclude_commands": ["FIND"]},
             ValueError,
-            "commands as MongoDB has them (find, getMore)",
+            "MongoDB commands (find, getMore)",
         ),
         ({"exclude_commands": ["getmore"]}, ValueError, "find, getMore"),
         ({"exclude_commands": ["find_one"]}, ValueError, "find, getMore"),
@@ -124,14 +132,18 @@ def test_a_wrong_variable_of_drivers(monkeypatch, caplog, text):
         ({"exclude_collections": [".users"]}, ValueError, "collections (users, shop.users)"),
         ({"exclude_collections": ["."]}, ValueError, "collections (users, shop.users)"),
         ({"request_hook": "print"}, TypeError, "function"),
-        ({"request_hook": lambda span: None}, TypeError, "request_hook accepts a function"),
-        ({"response_hook": lambda: None}, TypeError, "of a span and an event"),
-        ({"failed_hook": lambda a, b, c: None}, TypeError, "of a span and an event"),
-        ({"failed_hook": lambda a, b, *, c: None}, TypeError, "of a span and an event"),
+        (
+            {"request_hook": lambda span: None},
+            TypeError,
+            "Accepted: a function",
+        ),
+        ({"response_hook": lambda: None}, TypeError, "takes a span and an event"),
+        ({"failed_hook": lambda a, b, c: None}, TypeError, "takes a span and an event"),
+        ({"failed_hook": lambda a, b, *, c: None}, TypeError, "takes a span and an event"),
         ({"request_hook": awaited}, TypeError, "not async"),
         ({"tracer_provider": object()}, TypeError, "get_tracer()"),
         ({"meter_provider": object()}, TypeError, "get_meter()"),
-        ({"queries": "raw"}, TypeError, "Unknown: queries. Accepted: tracer_provider,"),
+        ({"queries": "raw"}, TypeError, "Unknown setting: queries. Accepted: tracer_provider,"),
     ],
 )
 def test_a_wrong_keyword(keywords, error, message):

@@ -60,11 +60,15 @@ def hook(*_):
 @pytest.mark.parametrize(
     ("settings", "level", "said"),
     [
-        ({}, "WARNING", ["Not used: query_text."]),
+        ({}, "WARNING", ["Without effect: query_text."]),
         ({"query_text": "off"}, "WARNING", []),
-        ({"request_hook": hook}, "WARNING", ["Not used: request_hook, query_text."]),
-        ({"on_conflict": "defer"}, "INFO", ["Not used: query_text."]),
-        ({"on_conflict": "replace"}, "WARNING", ["cannot switch it off", VARIABLE]),
+        (
+            {"request_hook": hook},
+            "WARNING",
+            ["Without effect: request_hook, query_text."],
+        ),
+        ({"on_conflict": "defer"}, "INFO", ["Without effect: query_text."]),
+        ({"on_conflict": "replace"}, "WARNING", ["cannot turn it off", VARIABLE]),
     ],
 )
 def test_what_is_said(option, telemetry, caplog, settings, level, said):
@@ -77,9 +81,9 @@ def test_what_is_said(option, telemetry, caplog, settings, level, said):
 
     (record,) = caplog.records
     assert record.levelname == level
-    assert "otel-mongo-apm makes no spans of commands" in record.message
+    assert "otel-mongo-apm creates no spans of commands" in record.message
     assert all(each in record.message for each in said)
-    assert ("Not used" in record.message) is bool(said)
+    assert ("Without effect" in record.message) is bool(said)
 
 
 @pytest.mark.parametrize("way", ["passed", "existing"])
