@@ -196,7 +196,7 @@ def test_hastened():
 
     assert hastened("for: 10m") == "for: 12s"
     assert hastened("for: 30s") == "for: 4s"
-    assert hastened("rate(x[5m]) unless x offset 5m") == "rate(x[6s]) unless x offset 6s"
+    assert hastened("x[60m] offset 5m") == "x[72s] offset 6s"
     assert re.sub(r"\d+[ms]\b", "", hastened(rules)) == re.sub(r"\d+[ms]\b", "", rules)
 
 

@@ -112,7 +112,7 @@ WANTED = [
     Wanted(
         "slow",
         "Latency by command, 95th percentile",
-        lambda shown: highest(of("find'", shown)) > 0.5 > highest(of("'insert'", shown)),
+        lambda shown: highest(of("'find'", shown)) > 0.5 > lowest(of("'insert'", shown)),
     ),
     Wanted("slow", "Error ratio", lambda shown: highest(shown) < 0.05),
     Wanted("pool exhausted", "Callers that wait for a connection", lambda s: highest(s) > 0),
@@ -145,7 +145,7 @@ WANTED = [
     ),
     Wanted("primary killed", "Servers that cannot be reached", lambda shown: highest(shown) == 1),
     Wanted("primary killed", "Types of servers", lambda shown: bool(of("'unknown'", shown))),
-    Wanted("primary killed", "Retries per second, by collection", lambda s: highest(s) > 0),
+    Wanted("primary killed", "Waits for a server", lambda shown: highest(shown) > 0, "B"),
     Wanted("primary killed", "Pools cleared, per second", lambda shown: highest(shown) > 0),
     Wanted("primary killed", "New primaries and other changes", lambda shown: highest(shown) >= 1),
     Wanted("all servers away", "Writable", lambda shown: lowest(shown) == 0),

@@ -49,7 +49,9 @@ def rate(counter: str, selector: str, by: str = "") -> str:
 def number(histogram: str, selector: str, by: str) -> str:
     """How often something happened in the time shown, if its series begin with the first time."""
     now = f"{histogram}_count{{{selector}}}"
-    return f"sum by ({by}) (clamp_min({now} - ({now} offset $__range or {now} * 0), 0))"
+    # The hour lets a series that was interrupted, by a failed scrape, not be new.
+    before = f"last_over_time({now}[1h] offset $__range)"
+    return f"sum by ({by}) (clamp_min({now} - ({before} or {now} * 0), 0))"
 
 
 def increase(counter: str, selector: str, by: str = "") -> str:
