@@ -1,4 +1,4 @@
-"""PyMongo: its versions, its private names, its documents, and how its methods are wrapped.
+"""PyMongo: its versions, private names and documents, and the wrapping of its methods.
 
 `_metrics` and the packages above it may import it. No other package uses private names of PyMongo.
 """

@@ -1,4 +1,4 @@
-"""Which call of the API goes through one of PyMongo's private functions, and to what."""
+"""Which call of the API goes through one of PyMongo's private functions, and its target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .documents import collection_in, collection_name, plain
 from .private_names import class_named, packages
 
 if TYPE_CHECKING:
-    # The value of a function's parameter, by its name; none if it was not given.
+    # Returns the value of a function's parameter by its name; None if it was not passed.
     Argument = Callable[[str], Any]
 
 
@@ -27,12 +27,11 @@ class ApiCall:
     """One call of the driver's API.
 
     Args:
-        name: The operation's, as MongoDB's specification calls it.
-        database: Its database; none if that is not known before its first command.
+        name: The name of the operation in MongoDB's specification.
+        database: Its database; None if that is not known before its first command.
         collection: Its collection, if it has one.
-        session: The explicit session that it is made in, if it is.
-        command: The command that it sends, or the first of them; as the operation if that is not
-            told.
+        session: The explicit session that the call uses, if any.
+        command: The name of its first command. Default: the name of the operation.
     """
 
     name: str
@@ -45,9 +44,9 @@ class ApiCall:
         self.command = self.command or self.name
 
 
-# By the method, where PyMongo's own word for the operation is not the command that is sent.
+# By method: the command that is sent, if PyMongo's name for the operation is different.
 _COMMAND_BY_METHOD = {"count_documents": "aggregate"}
-# Where PyMongo's own word for the operation is not that of MongoDB's specification.
+# Operations for which PyMongo and MongoDB's specification have different names.
 _BY_OPERATION = {
     "create": "createCollection",
     "drop": "dropCollection",
@@ -55,18 +54,18 @@ _BY_OPERATION = {
     "rename": "renameCollection",
     "updateIndex": "updateSearchIndex",
 }
-# Methods that run whatever command they are given, which PyMongo names the operation after.
+# Methods that run any command. PyMongo names the operation after the command.
 _COMMAND_METHODS = frozenset({"command", "cursor_command"})
 _BY_STAGE = {"$listSearchIndexes": "listSearchIndexes"}
 _BULK_WRITES = ("insert", "update", "delete")
-# Operations of a database, though `Collection.options()` makes them, too.
+# Operations of a database, although `Collection.options()` also uses them.
 _OF_DATABASES = frozenset({"listCollections"})
-# What stands between a method of the API and the function of the client that it calls.
+# Functions between a method of the API and the function of the client that it calls.
 _IN_BETWEEN = frozenset({"_conn_for_writes", "_conn_for_reads", "csot_wrapper"})
 
 
 def retried_call(_: Any, argument: Argument) -> ApiCall:
-    """Whatever is sent, and sent again if need be, by a function that knows what it is for."""
+    """Describe a call that may be retried, from the function that executes it."""
     function, session = argument("func"), argument("session")
     operation = _written(argument("operation"))
     if bulk := argument("bulk"):
@@ -81,12 +80,12 @@ def retried_call(_: Any, argument: Argument) -> ApiCall:
     variables = _enclosed(function)
     if hasattr(query := variables.get("operation"), "coll"):
         return cursor_call(query, {"operation": query}.get)
-    # Until 4.15 a commit, too, was said to be an abort.
+    # Up to 4.15, PyMongo also named a commit an abort.
     return _made_by(method, variables.get("command_name", operation), variables, session)
 
 
 def attempted_call(attempts: Any, _: Argument) -> ApiCall:
-    """The same, by the object that makes the attempts."""
+    """Describe the same call, from the object that makes the attempts."""
     return retried_call(attempts, lambda name: getattr(attempts, f"_{name}"))
 
 
@@ -104,7 +103,7 @@ def cursor_call(_: Any, argument: Argument) -> ApiCall:
 
 
 def connection_call(_: Any, argument: Argument) -> ApiCall:
-    """What a connection is asked for; only the caller knows."""
+    """Describe the call that a connection is used for, which only the calling function knows."""
     frame = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
     while frame.f_back and (
         not module_of(frame).startswith("pymongo.") or frame.f_code.co_name in _IN_BETWEEN
@@ -117,7 +116,7 @@ def connection_call(_: Any, argument: Argument) -> ApiCall:
 
 
 def bulk_write_call(bulk: Any, argument: Argument) -> ApiCall:
-    """Writes to one collection; if all are of one kind, by the name of that."""
+    """Describe writes to one collection, by the name of their kind if all are of one kind."""
     kinds = {kind for kind, *_ in bulk.ops}
     name = _BULK_WRITES[kinds.pop()] if len(kinds) == 1 else "bulkWrite"
     return _call(name, {"self": bulk.collection}, argument("session"))
@@ -136,13 +135,13 @@ _BULK_CALLS = {
 
 
 def killed_call(_: Any, argument: Argument) -> ApiCall:
-    """The end of a cursor that has more to give."""
+    """Describe the closing of a cursor that has more results."""
     database, _, collection = getattr(argument("address"), "namespace", "").partition(".")
     return ApiCall("killCursors", database or None, collection_in(database, collection or None))
 
 
 def whole_call(name: str, named: str = "") -> Callable[[Any, Argument], ApiCall]:
-    """A method of the API that makes more than one call of the functions above."""
+    """Describe a method of the API that calls several of the functions above."""
 
     def call(owner: Any, argument: Argument) -> ApiCall:
         variables = {"self": owner, "name": argument(named) if named else None}
@@ -160,9 +159,9 @@ def _made_by(method: str, operation: str, variables: Mapping[str, Any], session:
 
 
 def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
-    """A call by what the functions that make it know: themselves, a name, a command."""
+    """Describe a call from the variables of the functions that make it."""
     owner = variables.get("self")
-    # A client's or a session's own calls go to this database; of others the first command tells.
+    # Calls of a client or a session go to this database; for others the first command tells it.
     database, collection = None if owner is None else ADMIN, None
     if isinstance(owner, _classes("collection", "Collection")):
         database, collection = plain(owner.database.name), owner.name
@@ -178,7 +177,7 @@ def _call(name: str, variables: Mapping[str, Any], session: Any) -> ApiCall:
 
 
 def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None:
-    """The collection that a method of a database is given, by its name or in a command."""
+    """Return the collection that is passed to a method of a database, by name or in a command."""
     if (name := variables.get("name")) is not None:  # A collection has no truth value.
         return _name_of(name)
     command = variables.get("command")
@@ -190,7 +189,7 @@ def _given_collection(database: str, variables: Mapping[str, Any]) -> str | None
 
 
 def _name_of(given: Any) -> str | None:
-    """The name of a database or a collection; none of what PyMongo will not accept."""
+    """Return the name of a database or a collection; None if PyMongo will reject it."""
     name = given if isinstance(given, str) else getattr(given, "name", None)
     return plain(name) if isinstance(name, str) else None
 
@@ -201,7 +200,7 @@ def _written(operation: object) -> str:
 
 
 def _enclosed(function: Any) -> dict[str, Any]:
-    """The variables that a function has from the one that it was defined in."""
+    """Return the variables that a function has captured from its enclosing function."""
     if not isinstance(function, FunctionType):
         return {}
     names, cells = function.__code__.co_freevars, function.__closure__ or ()
@@ -218,9 +217,9 @@ def _classes(module: str, name: str) -> tuple[type[Any], ...]:
 
 
 def bound_session(client: Any) -> Any:
-    """The session that all calls of this thread or task are made in, since PyMongo 4.17.
+    """Return the session that is bound to this thread or task, since PyMongo 4.17.
 
-    None if that is another client's; then PyMongo refuses the call.
+    None if it belongs to another client; PyMongo then rejects the call.
     """
     bound = getattr(type(client), "_get_bound_session", None)
     try:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-# How PyMongo names its own threads and tasks: monitors, events, and the cursors to kill.
+# The prefix of PyMongo's own threads and tasks: monitors, events, killing cursors.
 _BACKGROUND_PREFIX = "pymongo_"
-# The module that runs them. An application may use such names, too.
+# The module that runs them. An application may use the same prefix.
 _EXECUTORS = "pymongo.periodic_executor"
 
 
@@ -26,9 +26,9 @@ def is_background() -> bool:
         name = threading.current_thread().name
     elif _is_executors(task):
         return True
-    else:  # Somebody may have wrapped its coroutine.
+    else:  # The application may have wrapped the coroutine.
         name = task.get_name()
-    # A comparison of names is cheap, a walk up the stack is not.
+    # Comparing names is cheap; walking up the stack is not.
     return name.startswith(_BACKGROUND_PREFIX) and _is_below_an_executor()
 
 

@@ -1,4 +1,4 @@
-"""Whether a call within a call is PyMongo's own, or of code that PyMongo has called meanwhile."""
+"""Whether a call inside another call comes from PyMongo or from the application's code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
-# Packages whose functions stand between two functions of PyMongo, because they are part of how it
-# makes a call or because they wrap its functions. All others belong to the application: its event
-# listeners, its signal handlers, its `__del__`.
+# Packages whose frames can be between two frames of PyMongo, because PyMongo uses them to make a
+# call or because they wrap its functions. All other frames belong to the application: its event
+# listeners, signal handlers and `__del__` methods.
 _GO_BETWEENS = frozenset(
     {
         "asyncio",
@@ -27,18 +27,18 @@ _GO_BETWEENS = frozenset(
 
 
 def calling_frame() -> FrameType:
-    """The frame of whoever asks."""
+    """Return the frame of the caller."""
     return sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
 
 
 def module_of(frame: FrameType) -> str:
-    """The name of the module that a frame's function is defined in; empty if it has none."""
+    """Return the name of the module of a frame's function; empty if it has none."""
     name = frame.f_globals.get("__name__")
     return name if isinstance(name, str) else ""
 
 
 def is_go_between(frame: FrameType) -> bool:
-    """Whether a frame belongs to PyMongo or to what stands between its functions."""
+    """Whether a frame belongs to PyMongo or to a package whose frames can be between its own."""
     return module_of(frame).partition(".")[0] in _GO_BETWEENS
 
 

@@ -1,4 +1,4 @@
-"""Who is calling: a thread, a task or a greenlet."""
+"""The caller: a thread, a task or a greenlet."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
 
 def current_task() -> asyncio.Task[object] | None:
-    """The task that runs; none outside of an event loop."""
-    # To ask `asyncio.current_task` there costs an exception.
+    """Return the running task; None outside of an event loop."""
+    # There, `asyncio.current_task` would raise an exception, which is slow.
     return None if _get_running_loop() is None else asyncio.current_task()
 
 
 def caller() -> Hashable:
-    """What stands for the task or the greenlet that runs, or else for the thread.
+    """Identify the running task or greenlet, or else the thread.
 
-    A weak reference or an identifier: whoever keeps it keeps nothing of the application's alive.
+    The result is a weak reference or a number, so keeping it keeps no object of the application
+    alive.
     """
     if _get_running_loop() is not None and (task := asyncio.current_task()):
         return ref(task)
@@ -33,7 +34,7 @@ def caller() -> Hashable:
     # It may still be half imported.
     current = getattr(module, "getcurrent", None)
     greenlet = current and current()
-    # A thread's first greenlet is the thread, which was known already when there were none.
+    # A thread's first greenlet stands for the thread itself, which had this identity before.
     return get_ident() if greenlet is None or greenlet.parent is None else ref(greenlet)
 
 
@@ -48,7 +49,7 @@ def caller_number() -> int:
 
 
 def is_over(caller: Hashable) -> bool:
-    """Whether a task or a greenlet has ended; of a thread that is not known."""
+    """Whether a task or a greenlet has ended; always False for a thread, where it is unknown."""
     if not isinstance(caller, ref):
         return False
     running = caller()
@@ -58,7 +59,7 @@ def is_over(caller: Hashable) -> bool:
 
 
 def is_elsewhere(caller: Hashable) -> bool:
-    """Whether what called PyMongo has ended, or is a task that has gone on to something else."""
+    """Whether a caller of PyMongo has ended, or is a task that is no longer inside PyMongo."""
     if is_over(caller):
         return True
     task = caller() if isinstance(caller, ref) else None
@@ -66,11 +67,11 @@ def is_elsewhere(caller: Hashable) -> bool:
 
 
 def _is_in_pymongo(task: asyncio.Task[object]) -> bool:
-    """Whether what a task waits for is, at some depth, a coroutine of PyMongo's."""
+    """Whether a task waits, directly or indirectly, for a coroutine of PyMongo."""
     awaited: Any = task.get_coro()
     while awaited is not None:
         if type(awaited).__name__.startswith("async_generator"):
-            return True  # What is behind one is not to be seen, so it may well be.
+            return True  # What an asynchronous generator awaits is not visible; it may be PyMongo.
         frame = getattr(awaited, "cr_frame", None)
         if frame is not None and frame.f_globals.get("__name__", "").startswith("pymongo."):
             return True

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def client_classes() -> Iterator[type[Any]]:
-    """Yield each class that connects; Motor's clients have a `MongoClient` inside."""
+    """Yield each class of clients; Motor's clients contain a `MongoClient`."""
     yield pymongo.MongoClient
-    if pymongo.version_tuple >= (4, 11):  # Before that it was a beta that blocked its event loop.
+    if pymongo.version_tuple >= (4, 11):  # Older betas block the event loop.
         yield pymongo.AsyncMongoClient
 
 
 class HasDelegate(Protocol):
-    """A client of Motor's: it has one of PyMongo's inside."""
+    """A client of Motor, which contains a client of PyMongo."""
 
     @property
     def delegate(self) -> pymongo.MongoClient[Any]:
@@ -30,7 +30,7 @@ class HasDelegate(Protocol):
 
 def srv_client_classes() -> Iterator[tuple[type[Any], bool]]:
     """Yield each class that looks up SRV records, and whether it is an asynchronous one."""
-    if pymongo.version_tuple < (4, 12):  # Until then the constructor did, without a client.
+    if pymongo.version_tuple < (4, 12):  # In older versions the constructor looks them up.
         return
     for cls in client_classes():
         if callable(getattr(cls, "_resolve_srv", None)):
@@ -40,10 +40,10 @@ def srv_client_classes() -> Iterator[tuple[type[Any], bool]]:
 
 
 def driver_client(client: Any) -> Any:
-    """PyMongo's own client: itself, or what one of Motor's has inside.
+    """Return PyMongo's client: the client itself, or the one that a client of Motor contains.
 
     Raises:
-        TypeError: It is no client.
+        TypeError: The argument is not a client of PyMongo or Motor.
     """
     own = vars(client).get("delegate", client) if hasattr(client, "__dict__") else client
     if not isinstance(own, tuple(client_classes())):
@@ -78,5 +78,5 @@ def motor_session_class() -> type[Any] | None:
 
 
 def driver_session(session: Any) -> Any:
-    """PyMongo's own session: itself, or what one of Motor's has inside."""
+    """Return PyMongo's session: the session itself, or the one that a session of Motor contains."""
     return vars(session).get("delegate", session)

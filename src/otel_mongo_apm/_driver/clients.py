@@ -1,4 +1,4 @@
-"""What a client is asked for, much of it in private."""
+"""Reads the state of a client, mostly from private attributes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bson.objectid import ObjectId
     from pymongo.topology_description import TopologyDescription
 
-# Where PyMongo makes the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
+# The modules that create the client of mongocryptd: in 4.7 and 4.8, and since 4.9.
 _ENCRYPTION_MODULES = (
     "pymongo.encryption",
     "pymongo.synchronous.encryption",
@@ -25,17 +25,17 @@ _ENCRYPTION_MODULES = (
 
 
 def is_made_by_encryption() -> bool:
-    """Whether it is PyMongo's client-side encryption that is making a client right now."""
+    """Whether the client that is being created belongs to PyMongo's client-side encryption."""
     return _maker() in _ENCRYPTION_MODULES
 
 
 def is_made_by_driver() -> bool:
-    """Whether it is PyMongo itself that is making a client right now."""
+    """Whether PyMongo itself is creating a client right now."""
     return _maker() is not None
 
 
 def _maker() -> str | None:
-    """The module of PyMongo's that is making a client; none if none is."""
+    """Return the module of PyMongo that is creating a client; None if the application is."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # What `inspect` would use, too.
     while frame:
         module = frame.f_globals.get("__name__")
@@ -58,12 +58,12 @@ def has_servers(client: Any) -> bool:
     return bool(getattr(topology, "_servers", None))
 
 
-# A client is never asked for what it may not have: it answers with a database, and while it is
-# being made not even that. So its private parts are looked up where they would be.
+# Attributes that a client may not have are read from `vars(client)`. A client would return a
+# database for an unknown attribute, and fail while it is being created.
 
 
 def check(client: Any) -> None:
-    """Warn of what a client, now that it is made, lacks that will be looked for."""
+    """Warn of each private attribute that a new client does not have."""
     modules = (
         _ENCRYPTION_MODULES[1:] if pymongo.version_tuple >= (4, 9) else _ENCRYPTION_MODULES[:1]
     )
@@ -84,7 +84,7 @@ def check(client: Any) -> None:
 
 
 def forget_frame(client: Any, file: str) -> None:
-    """Take the frame of a file out of what a client shows if it is never closed: who made it."""
+    """Remove the frame of a file from the stack that PyMongo shows if a client is never closed."""
     settings = vars(client).get("_topology_settings")
     stack = getattr(settings, "_stack", None)
     if not isinstance(stack, str):
@@ -100,15 +100,15 @@ def forget_frame(client: Any, file: str) -> None:
 
 
 def topology_description(client: Any) -> TopologyDescription | None:
-    """A client's live description; none before it has one."""
-    if topology_of(client) is None:  # It is being made, or its SRV record was not looked up yet.
+    """Return a client's current topology description; None before it has one."""
+    if topology_of(client) is None:  # It is being created, or its SRV record is not looked up yet.
         return None
     description: TopologyDescription = client.topology_description
     return description
 
 
 def topology_id(client: Any) -> ObjectId | None:
-    """The ID by which PyMongo's own events and logs call a client's topology."""
+    """Return the topology's ID in PyMongo's own events and logs."""
     return getattr(topology_of(client), "_topology_id", None)
 
 
@@ -118,11 +118,11 @@ def is_closed(client: Any) -> bool:
 
 
 def topology_of(client: Any) -> Any:
-    """What a client knows its servers by; none while it is being made."""
+    """Return a client's topology; None while the client is being created."""
     return vars(client).get("_topology")
 
 
 def app_name(client: Any) -> str | None:
-    """What a client calls its application to the server; none before it is made."""
+    """Return a client's `appName`; None if it has none, or before it is created."""
     name = None if topology_of(client) is None else client.options.pool_options.appname
     return str(name) if name else None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Commands whose own value is a collection. An allow-list, because elsewhere it may be the name of
-# a user or a role (`dropUser`), a cursor ID or a number.
+# Commands whose first value is a collection. This is an allow-list, because in other commands it
+# can be the name of a user or a role (`dropUser`), a cursor ID or a number.
 COLLECTION_COMMANDS = frozenset(
     {
         "aggregate",
@@ -42,7 +42,7 @@ COLLECTION_COMMANDS = frozenset(
     }
 )
 
-# Other names that the server takes for its commands, as mongod 6.0 has them.
+# Alternative names that the server accepts for its commands, as of mongod 6.0.
 _OTHER_NAMES = {
     "availablequeryoptions": "availableQueryOptions",
     "buildinfo": "buildInfo",
@@ -66,12 +66,12 @@ COLLECTION_FIELDS: Mapping[str, str] = {
     "getMore": "collection",
 }
 
-# Instead of a field's name, where a command has none. The empty name is one.
+# Stands for "no field", because an empty string is a valid field name.
 NO_FIELD: Any = object()
 
 
 def known_name(command_name: str) -> str:
-    """A command's name as MongoDB's documentation has it; the server takes some others, too.
+    """Return a command's name in MongoDB's documentation; the server accepts some others, too.
 
     >>> known_name("findandmodify"), known_name("find")
     ('findAndModify', 'find')

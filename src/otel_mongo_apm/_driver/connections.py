@@ -1,4 +1,4 @@
-"""PyMongo's connections: their classes, and who is told of their commands."""
+"""PyMongo's connections: their classes, and the listeners of their commands."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NO_COMMENTS = "comments of commands lack the trace context"
 
 
 def connection_classes() -> Sequence[type[Any]]:
-    """The classes that have the function which each command passes before it is encoded.
+    """Return the classes with the function that every command passes before it is encoded.
 
-    That is one for each kind of client, or since PyMongo 4.20 the one that both inherit from.
+    There is one class for each kind of client. Since PyMongo 4.20 both inherit from one class.
     """
     found: dict[type[Any], None] = {}
     for package, is_async in packages().items():
@@ -30,7 +30,7 @@ def connection_classes() -> Sequence[type[Any]]:
 
 
 def listeners_of_connection(connection: Any) -> Sequence[Any]:
-    """The listeners of a connection's client; none where nobody is told, as of monitors."""
+    """Return the listeners of a connection's client; none for connections of monitors."""
     listeners: Any = getattr(connection, "listeners", ...)
     if listeners is None:
         return ()

@@ -1,4 +1,4 @@
-"""What the documents of commands and replies say, by MongoDB's own rules."""
+"""Reads the documents of commands and replies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otel_mongo_apm._otel.semconv import ADMIN
 
 from .command_names import COLLECTION_FIELDS
 
-# The command monitoring specification's list of commands whose documents are not to be seen.
+# The sensitive commands of the command monitoring specification, whose documents must be hidden.
 SENSITIVE_COMMANDS = frozenset(
     {
         "authenticate",
@@ -27,18 +27,18 @@ SENSITIVE_COMMANDS = frozenset(
         "updateUser",
     }
 )
-# Those of them that the driver sends on a connection before anybody has checked it out.
+# Those that the driver sends on a new connection, before a caller has checked it out.
 AUTHENTICATION_COMMANDS = frozenset({"authenticate", "saslContinue", "saslStart"})
 HELLO_COMMANDS = frozenset({"hello", "isMaster"})
 EXPLAIN = "explain"
 
-# Commands that the driver sends by itself, to tidy up.
+# Commands that the driver sends on its own to clean up.
 DRIVER_COMMANDS = frozenset({"endSessions", "killCursors"})
 
-# `insert` is not among them: to insert many documents is one operation, says the convention.
+# `insert` is not among them: by the conventions, inserting many documents is one operation.
 BATCH_FIELDS: Mapping[str, str] = {"bulkWrite": "ops", "delete": "deletes", "update": "updates"}
 
-# In a find whose cursor stays open at its end, whether its getMores wait for documents or not.
+# The fields of a find whose cursor stays open at its end, whether or not its getMores wait.
 TAILABLE = "tailable"
 
 _DOCUMENT_LENGTH = struct.Struct("<i")
@@ -46,7 +46,7 @@ _SHORTEST_DOCUMENT = 5
 
 
 def collection_name(command_name: str, database: str, command: Mapping[str, Any]) -> str | None:
-    """The collection that a command is sent to, if it is sent to one.
+    """Return the collection that a command is sent to, if there is one.
 
     >>> collection_name("find", "shop", {"find": "users", "filter": {}})
     'users'
@@ -62,14 +62,14 @@ def collection_name(command_name: str, database: str, command: Mapping[str, Any]
 
 
 def collection_in(database: str, value: object) -> str | None:
-    """The collection that a value names, if it names one: not ``1``, nor ``$cmd.aggregate``."""
-    if not isinstance(value, str) or isinstance(value, Code):  # Code is a string with a scope.
+    """Return the collection that a value names; None for ``1`` or ``$cmd.aggregate``."""
+    if not isinstance(value, str) or isinstance(value, Code):  # Code is a subclass of str.
         return None
     return None if database == ADMIN or value.startswith("$cmd") else plain(value)
 
 
 def plain(name: str) -> str:
-    """A name as itself: an enumeration's member is a string, too, but says something else.
+    """Return a plain string: a member of a string enumeration would be shown differently.
 
     >>> from enum import Enum
     >>> class Shop(str, Enum):
@@ -87,7 +87,7 @@ def _explained_collection(database: str, explained: object) -> str | None:
 
 
 def summary(name: str, database: str, collection: str | None) -> str:
-    """What is done, and to what, as MongoDB's specification writes it.
+    """Return the summary of an operation, as MongoDB's specification defines it.
 
     >>> summary("find", "shop", "users"), summary("ping", "admin", None)
     ('find shop.users', 'ping admin')
@@ -96,12 +96,12 @@ def summary(name: str, database: str, collection: str | None) -> str:
 
 
 def is_speculative_authentication(command: Mapping[str, Any]) -> bool:
-    """Whether a `hello` carries credentials; PyMongo empties such a document."""
+    """Whether a `hello` contains credentials; PyMongo then publishes an empty document."""
     return not command or "speculativeAuthenticate" in command
 
 
 def explains_secrets(command: Mapping[str, Any]) -> bool:
-    """Whether an `explain` holds a command that is not to be seen; PyMongo does not look into it.
+    """Whether an `explain` contains a sensitive command, which PyMongo does not check.
 
     >>> explains_secrets({"explain": {"createUser": "alice", "pwd": "secret"}})
     True
@@ -117,12 +117,12 @@ def explains_secrets(command: Mapping[str, Any]) -> bool:
 
 
 def waits_for_documents(command_name: str, command: Mapping[str, Any]) -> bool:
-    """Whether the server holds its reply back until there are documents, as a tailed cursor's."""
+    """Whether the server delays the reply until there are documents, as for a tailable cursor."""
     return command_name == "getMore" and "maxTimeMS" in command
 
 
 def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
-    """Whether a command opens a cursor that stays open at its end, as a change stream does.
+    """Whether a command opens a cursor that stays open at its end, such as a change stream.
 
     >>> opens_tail("aggregate", {"aggregate": 1, "pipeline": [{"$changeStream": {}}]})
     True
@@ -141,7 +141,7 @@ def opens_tail(command_name: str, command: Mapping[str, Any]) -> bool:
 
 
 def batch_size(command: Mapping[str, Any], field: str) -> int | None:
-    """How many writes a command has; none if there is no list of them.
+    """Return the number of writes in a command; None if it has no list of writes.
 
     >>> batch_size({"update": "users", "updates": [{}, {}]}, "updates")
     2
@@ -151,30 +151,30 @@ def batch_size(command: Mapping[str, Any], field: str) -> int | None:
 
 
 def returned_rows(reply: Mapping[str, Any]) -> int | None:
-    """The number of documents in a reply's batch; none without a cursor.
+    """Return the number of documents in a reply's batch; None if the reply has no cursor.
 
     >>> returned_rows({"cursor": {"firstBatch": [{"_id": 1}, {"_id": 2}]}, "ok": 1})
     2
     """
     cursor = reply.get("cursor")
-    # To ask for `dict` first costs a tenth of asking for `Mapping`.
+    # Checking for `dict` first takes a tenth of the time of checking for `Mapping`.
     if cursor.__class__ is not dict and not isinstance(cursor, Mapping):
         return None
-    if "nErrors" in reply:  # Results of writes are no rows.
+    if "nErrors" in reply:  # Results of writes are not rows.
         return None
     batch = cursor.get("nextBatch")
     if batch is None:
         batch = cursor.get("firstBatch")
     if not isinstance(batch, list):
         return None
-    if len(batch) == 1 and isinstance(batch[0], bytes):  # A raw batch: documents end to end.
+    if len(batch) == 1 and isinstance(batch[0], bytes):  # A raw batch: concatenated documents.
         return _documents_in(batch[0])
     return len(batch)
 
 
 def _documents_in(batch: bytes) -> int:
     count = position = 0
-    # Should a server send something else, it must not be gone through for ever.
+    # Invalid bytes from a server must not cause an endless loop.
     while position + _SHORTEST_DOCUMENT <= len(batch):
         length = _DOCUMENT_LENGTH.unpack_from(batch, position)[0]
         position += max(length, _SHORTEST_DOCUMENT)

@@ -20,7 +20,7 @@ from .api_calls import (
 from .private_names import class_named, packages, warn_of_loss
 
 if TYPE_CHECKING:
-    # The value of a function's parameter, by its name; none if it was not given.
+    # Returns the value of a function's parameter by its name; None if it was not passed.
     from collections.abc import Callable, Iterable, Mapping
 
     Argument = Callable[[str], Any]
@@ -32,9 +32,9 @@ class EntryPoint:
 
     Args:
         name: Its name.
-        parameters: Those that it must have.
-        call: From what it is a method of and its arguments to the call.
-        gives_connection: Whether it only gives a connection, with which the call is then made.
+        parameters: The parameters that it must have.
+        call: Describes the call, given the method's object and arguments.
+        gives_connection: Whether it only provides a connection, with which the call is made later.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Entrance:
     """A class that has such functions.
 
     Args:
-        module: Where it is, in either of PyMongo's packages.
-        names: What it is called, synchronous and asynchronous.
-        client: From one of it to its client.
+        module: Its module, in each of PyMongo's packages.
+        names: Its synchronous and its asynchronous name.
+        client: Returns the client of an instance.
         points: The functions.
-        is_optional: Whether there are versions of PyMongo without it.
+        is_optional: Whether some versions of PyMongo do not have it.
     """
 
     module: str
@@ -134,9 +134,9 @@ class FoundEntryPoint:
     Args:
         cls: Its class.
         is_async: Whether it is a coroutine function.
-        entrance: What is known of its class.
-        point: What is known of it.
-        positions: Where its parameters stand, by their names.
+        entrance: The description of its class.
+        point: The description of the function.
+        positions: The positions of its parameters, by name.
     """
 
     cls: type[Any]
@@ -152,15 +152,15 @@ class FoundEntryPoint:
 
     @property
     def gives_connection(self) -> bool:
-        """Whether it only gives a connection, with which the call is then made."""
+        """Whether it only provides a connection, with which the call is made later."""
         return self.point.gives_connection
 
     def client(self, owner: Any) -> Any:
-        """The client of what it is a method of."""
+        """Return the client of the method's object."""
         return self.entrance.client(owner)
 
     def call(self, owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ApiCall:
-        """The call that it is made for."""
+        """Describe the API call that this function is called for."""
 
         def argument(name: str) -> Any:
             position = self.positions[name]
@@ -169,8 +169,8 @@ class FoundEntryPoint:
         return self.point.call(owner, argument)
 
 
-# What all commands are sent through, each call by one of them. It is the innermost that costs
-# least to wrap: it has no parameters.
+# All commands are sent through one of these functions. They are the innermost ones, which cost
+# least to wrap because they have no parameters.
 SENDERS = (
     Entrance(
         "mongo_client",
@@ -188,12 +188,12 @@ SENDERS = (
 
 
 def found_entry_points() -> list[FoundEntryPoint]:
-    """All entry points; none, with a warning, if one is missing: half of them would confuse."""
+    """Return all entry points; none, with a warning, if one is missing, as some would mislead."""
     return _found(ENTRANCES, "operations have no spans")
 
 
 def found_senders() -> list[FoundEntryPoint]:
-    """What all commands are sent through; nothing, with a warning, if a part of it is missing."""
+    """Return the functions that send commands; none, with a warning, if one is missing."""
     loss = "calls that fail before a command is sent are neither counted nor shown"
     return _found(SENDERS, loss)
 

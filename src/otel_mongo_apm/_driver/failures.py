@@ -29,8 +29,8 @@ from otel_mongo_apm._otel.semconv import OTHER_ERROR
 if TYPE_CHECKING:
     from otel_mongo_apm._otel.addresses import Attributes
 
-# Whether PyMongo publishes that a command failed whatever interrupts it, as a cancellation or a
-# KeyboardInterrupt does; before that it published nothing of it.
+# Whether PyMongo publishes a failure if a command is interrupted by a cancellation or a
+# KeyboardInterrupt. Older versions publish nothing.
 TELLS_INTERRUPTIONS = pymongo.version_tuple >= (4, 20, 1)
 
 _DUPLICATE_KEY_CODES = frozenset({"11000", "11001", "12582"})
@@ -41,9 +41,9 @@ class Failure(NamedTuple):
 
     Args:
         error_type: The server's code or the exception's class.
-        status_code: The server's code, if it was the server that refused.
-        name: The code's name or the exception's class, for people.
-        message: The server's or the exception's message; it may quote users' values.
+        status_code: The server's code, if the server reported the failure.
+        name: The code's name or the exception's class, for readers.
+        message: The server's or the exception's message; it may contain users' values.
     """
 
     error_type: str
@@ -78,13 +78,13 @@ def command_failure(failure: Mapping[str, Any], error: BaseException | None) -> 
 def _error_type(name: str, error: BaseException | None) -> str:
     if error is None:
         return name or OTHER_ERROR
-    if name and type(error).__name__ != name:  # An exception of somebody else's.
+    if name and type(error).__name__ != name:  # The current exception is an unrelated one.
         return name
     return exception_type(error)
 
 
 def _code(code: object) -> str | None:
-    """A server's error code, if it is a number: what else a server sends may be anything."""
+    """Return a server's error code if it is a number; a server may send anything."""
     # Some servers send their numbers as doubles.
     if not isinstance(code, int | float) or isinstance(code, bool) or not math.isfinite(code):
         return None
@@ -108,9 +108,9 @@ def exception_failure(error: BaseException) -> Failure:
 
 
 def raised_type(error: BaseException) -> str:
-    """The class of what PyMongo raises to the application for an exception that it is handling.
+    """Return the class that PyMongo raises to the application for an exception it is handling.
 
-    It wraps what a socket raises: since 4.18 before a listener is told, and until then afterwards.
+    It wraps a socket's exceptions: since 4.18 before it calls listeners, in older versions later.
 
     >>> raised_type(ConnectionResetError())
     'pymongo.errors.AutoReconnect'
@@ -123,20 +123,20 @@ def raised_type(error: BaseException) -> str:
 
 
 def as_raised(failure: Failure, error: BaseException) -> Failure:
-    """A failure by the exception that the application gets, rather than by its cause.
+    """Describe a failure by the exception that the application gets, instead of its cause.
 
     Args:
-        failure: Why something failed.
-        error: The exception that was in hand then.
+        failure: The failure.
+        error: The exception that was being handled when it occurred.
     """
-    if failure.error_type != exception_type(error):  # The server's code, or somebody else's.
+    if failure.error_type != exception_type(error):  # The server's code, or an unrelated exception.
         return failure
     name = raised_type(error)
     return failure._replace(error_type=name, name=name.rpartition(".")[2])
 
 
 def write_failure(reply: Mapping[str, Any]) -> Failure | None:
-    """What went wrong in a write although the command succeeded: its first error.
+    """Return the first error of a write whose command succeeded nevertheless.
 
     >>> write_failure({"n": 1, "ok": 1})
     >>> write_failure({"n": 0, "ok": 1, "writeErrors": [{"code": 11000, "errmsg": "E11000"}]})
@@ -147,13 +147,13 @@ def write_failure(reply: Mapping[str, Any]) -> Failure | None:
         return _reported(errors[0], "WriteError")
     if error := reply.get("writeConcernError"):
         return _reported(error, "WriteConcernError")
-    if reply.get("nErrors"):  # The server's own bulk write: a cursor of results.
+    if reply.get("nErrors"):  # A `bulkWrite` command returns a cursor of results.
         return _reported(_first_failed_result(reply), "WriteError")
     return None
 
 
 def _first_failed_result(reply: Mapping[str, Any]) -> object:
-    """What failed first; nothing if that is told in a later batch."""
+    """Return the first failure; None if it is in a later batch."""
     cursor = reply.get("cursor")
     results = cursor.get("firstBatch", ()) if isinstance(cursor, Mapping) else ()
     return next((result for result in results if not result.get("ok")), None)
@@ -163,7 +163,7 @@ def _reported(error: object, name: str) -> Failure:
     code = _code(error.get("code")) if isinstance(error, Mapping) else None
     if code is None or not isinstance(error, Mapping):
         return Failure(OTHER_ERROR, None, name, "")
-    if code in _DUPLICATE_KEY_CODES:  # The server names no codes here; PyMongo has a class for it.
+    if code in _DUPLICATE_KEY_CODES:  # The reply contains no code name here; PyMongo has a class.
         name = "DuplicateKeyError"
     return Failure(code, code, _text(error.get("codeName")) or name, _text(error.get("errmsg")))
 

@@ -1,4 +1,4 @@
-"""A connection that PyMongo gives for a call, and how the call ends that is made with it."""
+"""A connection that PyMongo provides for a call, and how that call ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class GivenConnection:
-    """What gives a connection, and tells how the call ended that was made with it.
+    """Provides a connection, and reports how the call ended that used it.
 
     Args:
         given: PyMongo's own context manager.
-        ended: Told of the end, with what was raised if it failed; must not raise.
+        ended: Called at the end with the exception, if there was one; must not raise.
     """
 
     def __init__(self, given: Any, ended: Callable[[BaseException | None], object]) -> None:

@@ -6,11 +6,11 @@ import pymongo.errors
 
 
 def is_cancelled_check(error: BaseException) -> bool:
-    """Whether a heartbeat did not fail but was cancelled, as when its client is closed."""
+    """Whether a heartbeat was cancelled instead of failing, for example by closing the client."""
     cancelled = operation_cancelled()
     return cancelled is not None and isinstance(error, cancelled)
 
 
 def operation_cancelled() -> type[BaseException] | None:
-    """PyMongo's class of what cancels a heartbeat, if it is there."""
+    """Return PyMongo's exception class for cancelled heartbeats, if it exists."""
     return getattr(pymongo.errors, "_OperationCancelled", None)

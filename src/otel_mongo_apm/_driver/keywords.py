@@ -1,4 +1,4 @@
-"""The keyword ``event_listeners`` of a client: PyMongo keeps it, shows it and reads it again."""
+"""How PyMongo stores, shows and reuses the keyword ``event_listeners`` of a client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEYWORD = "event_listeners"
 
 
 def keyword_among(keywords: Mapping[str, Any]) -> str:
-    """The keyword as the user has written it: PyMongo takes upper and lower case for the same.
+    """Return the keyword as the user has written it; PyMongo ignores its case.
 
     >>> keyword_among({"tz_aware": True, "Event_Listeners": []})
     'Event_Listeners'
@@ -24,11 +24,11 @@ def keyword_among(keywords: Mapping[str, Any]) -> str:
 
 
 class WithOurs(list[Any]):
-    """A client's listeners with ours among them; `repr` shows what the user has given.
+    """A client's listeners including ours; its `repr` shows only those of the user.
 
     Args:
-        listeners: All of them.
-        given: What the user has given, if anything.
+        listeners: All listeners.
+        given: The listeners of the user, if any.
     """
 
     def __init__(self, listeners: Iterable[Any], given: Sequence[Any] | None) -> None:
@@ -40,7 +40,7 @@ class WithOurs(list[Any]):
 
 
 def hide_ours(client: Any) -> None:
-    """Let the `repr` of a client show the listeners that the user has given, if any."""
+    """Make the `repr` of a client show only the listeners of the user, if any."""
     options = getattr(client.options, "_options", None)
     if not isinstance(options, MutableMapping):
         warn_of_loss("ClientOptions._options", "the repr() of clients shows our listeners")
@@ -54,16 +54,16 @@ def hide_ours(client: Any) -> None:
 
 
 def change_keyword(client: Any, old: Collection[object], new: Iterable[object]) -> bool:
-    """Replace listeners that a client will be given when its SRV record is looked up.
+    """Replace the listeners that a client will have after its SRV record is looked up.
 
-    PyMongo then reads the keywords once more, and makes new options of them. False, with a warning,
-    if they cannot be changed.
+    PyMongo then reads the keywords again and creates new options from them. Return False, with a
+    warning, if they cannot be changed.
     """
     if topology_of(client) is not None:
         return True
     look_up = vars(client).get("_resolve_srv_info")
     if look_up is None and "_topology" not in vars(client):
-        return True  # It is not known whether there is anything to look up, which was warned of.
+        return True  # Without `_topology`, a pending lookup is unknown; a warning has said so.
     keywords = look_up.get("keyword_opts") if isinstance(look_up, Mapping) else None
     if not isinstance(keywords, MutableMapping):
         warn_of_loss(

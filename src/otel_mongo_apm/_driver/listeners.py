@@ -12,7 +12,7 @@ from .private_names import NO_WAITS, takes, warn_of_loss
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# The kinds of listeners that we have, and how PyMongo calls them in private.
+# The kinds of our listeners, and their names in PyMongo's private attributes.
 _KINDS = {
     CommandListener: ("command", "commands"),
     ConnectionPoolListener: ("cmap", "cmap"),
@@ -21,10 +21,10 @@ _KINDS = {
 
 
 def change_listeners(client: Any, old: Collection[object], new: Collection[object]) -> bool:
-    """Replace listeners of a client that is made; false, with a warning, if that cannot be done.
+    """Replace listeners of an existing client; return False, with a warning, if this is impossible.
 
-    PyMongo reads the lists at every event. Whether there is anybody to be told it asks only once
-    for each pool and, before 4.18, each monitor, when it makes them.
+    PyMongo reads the lists at every event. But it checks whether there are any listeners only once:
+    when it creates a pool or, before 4.18, a monitor.
     """
     state = vars(vars(client).get("_event_listeners", _Nothing))
     names = {
@@ -48,11 +48,11 @@ def change_listeners(client: Any, old: Collection[object], new: Collection[objec
 
 
 class _Nothing:
-    """What is not there."""
+    """Stands for a missing attribute."""
 
 
 def listeners_of(topology: Any) -> list[Any]:
-    """The listeners of a topology's client; none if it was made without a client."""
+    """Return the listeners of a topology's client; none if it was created without a client."""
     listeners: Any = getattr(topology, "_listeners", _Nothing)
     if listeners is None:
         return []

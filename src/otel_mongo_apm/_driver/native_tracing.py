@@ -1,4 +1,4 @@
-"""PyMongo's own tracing, which versions to come have: whether it is there, and on."""
+"""PyMongo's native tracing in future versions: whether it is available, and enabled."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pymongo.client_options import ClientOptions
 
 from .clients import topology_of
 
-# By MongoDB's specification; it is on for all clients, whatever their option says.
+# From MongoDB's specification. It enables tracing for all clients and overrides their option.
 VARIABLE = "OTEL_PYTHON_INSTRUMENTATION_MONGODB_ENABLED"
 _TRUE = frozenset({"1", "true", "yes"})
 
 
 def has_native_tracing() -> bool:
-    """Whether this PyMongo can make spans by itself."""
+    """Whether this version of PyMongo can create spans itself."""
     return hasattr(ClientOptions, "tracing")
 
 
 def is_enabled_by_variable() -> bool:
-    """Whether the environment asks for PyMongo's own spans."""
+    """Whether the environment variable enables PyMongo's own spans."""
     return (os.environ.get(VARIABLE) or "").strip().lower() in _TRUE
 
 
 def is_traced_natively(client: Any) -> bool:
-    """Whether a client makes spans by itself, as those of a PyMongo to come can."""
+    """Whether PyMongo itself creates the spans of a client."""
     if client is None or topology_of(client) is None or not hasattr(client.options, "tracing"):
         return False
     tracing = client.options.tracing

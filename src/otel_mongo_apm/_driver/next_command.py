@@ -1,4 +1,4 @@
-"""Which command a caller is about to send, as far as the running functions of PyMongo tell."""
+"""Which command a caller is about to send, from the variables of PyMongo's running functions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 _PARAMETER = "operation"
 _LOSS = "`check out connection` does not say for which command"
-# More frames are not between a call of the API and a connection.
+# There are never more frames between a call of the API and the check-out of a connection.
 _DEEPEST = 50
 
 
 class NextCommand(NamedTuple):
-    """What is known of a command before it is sent.
+    """What is known about a command before it is sent.
 
     Args:
         operation: What PyMongo calls the operation that it is for.
@@ -46,10 +46,10 @@ def can_tell() -> bool:
 
 
 def next_command() -> NextCommand:
-    """What the caller, of which PyMongo is checking out a connection now, is about to send.
+    """Describe the command that a caller is about to send when it checks out a connection.
 
-    It looks at the variables of running functions, which takes some microseconds. So it is asked
-    only about callers who had to wait.
+    This reads the variables of running functions, which takes some microseconds. So it is called
+    only for callers who had to wait.
     """
     if not can_tell():
         return NextCommand()

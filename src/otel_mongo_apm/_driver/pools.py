@@ -1,4 +1,4 @@
-"""What PyMongo's own connection pools hold, for what they publish no event of."""
+"""Reads PyMongo's own connection pools, because they do not publish every change."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Held(NamedTuple):
     """The connections of one pool.
 
     Args:
-        idle: The driver's IDs of those that nobody uses.
-        used: How many are checked out or being made.
+        idle: The driver's IDs of the idle connections.
+        used: How many are checked out or being created.
     """
 
     idle: frozenset[int]
@@ -26,8 +26,8 @@ class Held(NamedTuple):
 
 
 def held(client: Any, address: Address) -> Held | None:
-    """What a client's pool for a server holds right now, if that can be read."""
-    # A loss of the servers themselves is told by `has_servers`.
+    """Return the current connections of a client's pool for a server, if they can be read."""
+    # `has_servers` warns if `_servers` is missing.
     server = (getattr(topology_of(client), "_servers", None) or {}).get(address)
     pool = getattr(server, "pool", None)
     if pool is None:

@@ -1,4 +1,4 @@
-"""Whether PyMongo has what we look for in private; each loss is said once."""
+"""Checks that PyMongo has the private names that we use; warns once of each that is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pymongo
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Documented, since users filter by it.
+# Documented, because users filter by it.
 LOGGER = "otel_mongo_apm._compat"
 _logger = logging.getLogger(LOGGER)
 
@@ -23,14 +23,14 @@ NO_WAITS = "waits for a server have no spans"
 
 
 def packages() -> dict[str, bool]:
-    """Where PyMongo keeps what connects, and whether it is asynchronous."""
+    """Return PyMongo's packages with clients, and whether they are asynchronous."""
     if pymongo.version_tuple < (4, 9):
         return {"pymongo": False}
     return {"pymongo.synchronous": False, "pymongo.asynchronous": True}
 
 
 def class_named(module: str, name: str) -> type[Any] | None:
-    """A class of PyMongo's, if it is there."""
+    """Return a class of PyMongo, if it exists."""
     return getattr(_module(module), name, None)
 
 
@@ -51,7 +51,7 @@ def is_there(module: str) -> bool:
 
 
 def takes(function: Any, *parameters: str, only: bool = False) -> bool:
-    """Whether a function is there and its first parameters, after `self`, are these."""
+    """Whether a function exists and these are its first parameters after `self`."""
     if not callable(function):
         return False
     taken = tuple(inspect.signature(function).parameters)[1:]
@@ -60,5 +60,5 @@ def takes(function: Any, *parameters: str, only: bool = False) -> bool:
 
 @functools.cache  # To warn once.
 def warn_of_loss(name: str, loss: str) -> None:
-    """Warn that PyMongo lacks something, and of what that costs."""
+    """Warn that PyMongo lacks a private name, and what is lost without it."""
     _logger.warning("PyMongo %s lacks %s: %s.", pymongo.version, name, loss)

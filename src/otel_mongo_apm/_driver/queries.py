@@ -1,4 +1,4 @@
-"""What it takes to ask a client's server something, as the application asked it before."""
+"""Asks a client's server something, with the settings that the application used."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _MODES = {
 def database_for_explain(
     client: Any, name: str, read_preference: Mapping[str, Any] | None
 ) -> tuple[Any, Any]:
-    """A database of a client, whose replies are plain documents, and a read preference.
+    """Return a database of a client that decodes replies to plain dicts, and a read preference.
 
     Args:
         client: The client.
         name: The database's name.
-        read_preference: As a command has it in ``$readPreference``.
+        read_preference: The ``$readPreference`` of a command.
     """
     options = client.codec_options.with_options(document_class=dict)
     if options.uuid_representation == UuidRepresentation.UNSPECIFIED:
-        # The collection may have been given another, which nobody tells.
+        # The collection may have another one, but we cannot know it.
         options = options.with_options(uuid_representation=UuidRepresentation.STANDARD)
     return client.get_database(name, codec_options=options), _read_preference(read_preference)
 

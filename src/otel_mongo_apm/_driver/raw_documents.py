@@ -85,7 +85,7 @@ class RawDocument:
         return (key for key, _ in self.items(_SHORT))
 
     def items(self, room: int) -> Iterator[tuple[str, Any]]:
-        """Yield each key, of which no more than the room takes, and its value, not yet decoded.
+        """Yield each key, truncated to the available room, and its value, not yet decoded.
 
         Raises:
             InvalidBSON: These bytes are no document.

@@ -1,7 +1,7 @@
-"""Why a server was lost, from what PyMongo leaves of the exception.
+"""Why a server was lost, from what PyMongo preserves of the exception.
 
-Monitors take the cause off an exception before anybody sees it. Its text still has the error's
-number and a few words that are always the same. Only these are read, and nothing is quoted.
+PyMongo's monitors remove the cause of an exception before they publish it. But the text still
+contains the error number and a few constant words. We read only these and never emit the text.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Reason(NamedTuple):
     """Why a server was lost.
 
     Args:
-        error_type: The server's code, or the class of the original exception where it is known.
-        words: The same for people.
+        error_type: The server's code, or the class of the original exception if it is known.
+        words: The same in words.
     """
 
     error_type: str

@@ -1,4 +1,4 @@
-"""What a client is configured to connect to, which PyMongo keeps in private."""
+"""The servers that a client is configured with, from PyMongo's private attributes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def target(client: Any) -> Attributes:
-    """The attributes of the seeds or the SRV record that a client is configured with.
+    """Return the attributes of a client's configured seeds or SRV record.
 
-    None of a client that is not known or not yet made.
+    There are none if the client is not known or is still being created.
     """
     state = {} if client is None else vars(client)
     if settings := state.get("_topology_settings"):
@@ -30,8 +30,8 @@ def target(client: Any) -> Attributes:
 
 
 def srv_host_of(client: Any) -> str | None:
-    """The host whose SRV record names a client's servers, before that was looked up."""
-    # PyMongo sets it up while it makes the client. Before 4.12 the look-up is a part of that.
+    """Return the host whose SRV record names a client's servers, before the lookup."""
+    # PyMongo sets this in the constructor. Before 4.12 the constructor also makes the lookup.
     found = None if client is None else vars(client).get("_resolve_srv_info")
     try:
         return found["fqdn"] if found and found["is_srv"] else None
@@ -40,7 +40,7 @@ def srv_host_of(client: Any) -> str | None:
 
 
 def srv_question(client: Any) -> str:
-    """The name that is asked for to learn a client's servers."""
+    """Return the DNS name of a client's SRV lookup."""
     found = vars(client).get("_resolve_srv_info")
     try:
         service = found["srv_service_name"] if found else None
@@ -50,15 +50,15 @@ def srv_question(client: Any) -> str:
 
 
 def redact_misread_credentials(host: Any) -> None:
-    """Never show what PyMongo takes for servers though it belongs to somebody's credentials.
+    """Never show parts of credentials that PyMongo mistakes for servers.
 
-    In ``mongodb://alice:12/34@db.example`` the slash of the password is not escaped: PyMongo
+    In ``mongodb://alice:12/34@db.example`` the slash in the password is not escaped, so PyMongo
     connects to port 12 of "alice".
 
     Args:
-        host: What the constructor of a client is given: a URI, a host, or several.
+        host: The constructor's argument: a URI, a host, or several of them.
     """
-    # Nothing else is looked into: what can be gone through only once is PyMongo's.
+    # Do not iterate over other types: PyMongo needs iterators that can be consumed only once.
     entities = [host] if isinstance(host, str) else host if isinstance(host, Sequence) else ()
     for entity in entities:
         _, _, rest = entity.partition("://") if isinstance(entity, str) else ("", "", "")

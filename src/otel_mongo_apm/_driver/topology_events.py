@@ -1,7 +1,7 @@
-"""PyMongo's own events of servers and topologies: which clients can have them, at what price.
+"""PyMongo's own server and topology events: which clients can use them.
 
-PyMongo puts them into a queue that holds 100, and blocks when it is full. It begins to empty it
-when a client is made, in a thread or, for an AsyncMongoClient, in a task.
+PyMongo puts these events into a queue with 100 entries, and blocks when it is full. When a client
+is created, PyMongo starts a thread that empties the queue, or a task for an AsyncMongoClient.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from .private_names import warn_of_loss
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# A server has two events before anybody empties the queue.
+# Each server has two events before the thread or task empties the queue.
 MAX_SEEDS = 40
 
 
 def why_not(cls: type[Any], arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str | None:
-    """Why a client that is about to be made cannot have these events; none if it can.
+    """Return why a new client cannot use these events; None if it can.
 
     Args:
         cls: The client's class.
-        arguments: Those of its constructor, by position.
-        keywords: Those by name.
+        arguments: The positional arguments of its constructor.
+        keywords: The keyword arguments.
 
     >>> import pymongo
     >>> why_not(pymongo.MongoClient, (), {"host": "mongodb://" + ",".join(["a"] * 41)})
@@ -41,9 +41,9 @@ def why_not(cls: type[Any], arguments: Sequence[Any], keywords: Mapping[str, Any
 
 
 def unbind_queue(client: Any) -> None:
-    """Let the queue of events of a client that was made hold as many as there are."""
+    """Remove the limit of a client's queue of events."""
     topology = topology_of(client)
-    if topology is None:  # Its SRV record was not looked up yet.
+    if topology is None:  # Its SRV record is not looked up yet.
         return
     queue: Any = getattr(topology, "_events", None)
     if isinstance(getattr(queue, "maxsize", None), int):
@@ -65,7 +65,7 @@ def _is_in_event_loop() -> bool:
 
 
 def _seeds(host: Any) -> int:
-    """How many servers a client is given; a few too many do no harm."""
+    """Return the number of servers in a client's configuration; a too large number does no harm."""
     if isinstance(host, str):
         return host.count(",") + 1
     return sum(map(_seeds, host)) if isinstance(host, list | tuple) else 1

@@ -1,4 +1,4 @@
-"""Methods of PyMongo's classes, wrapped for as long as somebody needs it."""
+"""Wraps methods of PyMongo's classes for as long as somebody needs it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     Undo = Callable[[], None]
-    # From the method, and whether the wrapper is in force, to the wrapper.
+    # Returns a wrapper, given the method and a function that says whether the wrapper is in force.
     Wrap = Callable[[Callable[..., Any], Callable[[], bool]], Callable[..., Any]]
 
 _replaced: Counter[str] = Counter()
 
 
 def replaced_methods() -> list[str]:
-    """The full names of the methods that have a wrapper in their place."""
+    """Return the full names of the methods that are wrapped."""
     return sorted(+_replaced)
 
 
 def replace_method(cls: type[Any], name: str, wrap: Wrap) -> Undo:
-    """Put a wrapper in a method's place; return what undoes it."""
+    """Replace a method by a wrapper; return what undoes this."""
     original = getattr(cls, name)
     full_name = f"{cls.__module__}.{cls.__qualname__}.{name}"
     _replaced[full_name] += 1
@@ -35,7 +35,7 @@ def replace_method(cls: type[Any], name: str, wrap: Wrap) -> Undo:
         nonlocal is_in_force
         is_in_force = False
         _replaced[full_name] -= 1
-        # Somebody may have wrapped the method after us; then ours stays, and does nothing.
+        # If somebody else has wrapped the method after us, our wrapper stays, but does nothing.
         if getattr(cls, name) is wrapper:
             setattr(cls, name, original)
 
@@ -43,10 +43,10 @@ def replace_method(cls: type[Any], name: str, wrap: Wrap) -> Undo:
 
 
 class Wrapping:
-    """Wrappers that several may need, and that are there once.
+    """Wrappers that are shared by everyone who needs them.
 
     Args:
-        wrap_all: Wraps whatever there is to wrap; returns what undoes it.
+        wrap_all: Wraps everything; returns what undoes this.
     """
 
     def __init__(self, wrap_all: Callable[[], Iterable[Undo]]) -> None:
@@ -58,11 +58,11 @@ class Wrapping:
             os.register_at_fork(after_in_child=self._start_anew)
 
     def _start_anew(self) -> None:
-        # A child of a fork does not wait for a thread that only its parent has.
+        # A forked child needs a new lock: a thread of the parent may hold the old one.
         self._changing = RLock()
 
     def begin(self) -> Undo:
-        """Wrap, if nobody has yet; return what undoes it, once nobody else needs it."""
+        """Wrap, if not done yet; return what undoes this when nobody else needs it."""
         with self._changing:
             if not self._users:
                 self._undos = list(self._wrap_all())

@@ -1,4 +1,4 @@
-"""Why a command was slow: the plan of its query, asked of the server afterwards.
+"""Why a command was slow: asks the server for the plan of its query.
 
 `_pools` and the packages above it may import it.
 """

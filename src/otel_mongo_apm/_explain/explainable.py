@@ -1,4 +1,4 @@
-"""Which commands can be explained, and the command that asks for it."""
+"""Which commands can be explained, and the `explain` command for them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from otel_mongo_apm._driver.documents import EXPLAIN
 
-# By the field that holds a batch of writes; a server explains one write only.
+# The field that contains a batch of writes. A server explains only a batch of one write.
 _BATCHES: Mapping[str, str] = {"delete": "deletes", "update": "updates"}
 _READS = frozenset({"aggregate", "count", "distinct", "find"})
 EXPLAINED_COMMANDS = frozenset({*_READS, *_BATCHES, "findAndModify", "findandmodify"})
 
-# An aggregation with one of these writes, or has a cursor that never ends.
+# Stages that write, or that open a cursor that never ends.
 _NOT_EXPLAINED_STAGES = frozenset({"$changeStream", "$merge", "$out"})
 
 _IN_A_TRANSACTION = frozenset({"autocommit", "startTransaction"})
 
-# Fields that belong to the command that was sent, and not to the one that explains it.
+# Fields that must not be copied into the `explain` command.
 _LEFT_OUT = frozenset(
     {
         *("$clusterTime", "$db", "$readPreference", "lsid", "signature", "txnNumber"),
@@ -29,7 +29,7 @@ _LEFT_OUT = frozenset(
 
 
 def explanation_of(name: str, command: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The command that asks for a command's plan without running it; none if there can be none.
+    """Return the `explain` command, which does not run the query; None if it cannot be explained.
 
     >>> explanation_of("find", {"find": "orders", "filter": {"total": 3}, "$db": "shop"})
     {'explain': {'find': 'orders', 'filter': {'total': 3}}, 'verbosity': 'queryPlanner'}

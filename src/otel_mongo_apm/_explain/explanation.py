@@ -1,4 +1,4 @@
-"""One slow command, explained: the question to the server, and what is told of the answer."""
+"""Explains one slow command: asks the server and reports the answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from otel_mongo_apm._settings.telemetry import Telemetry
 
     class Asker(Protocol):
-        """On whose behalf a command is explained."""
+        """The client's object that wants a command explained."""
 
         client: ClientReference
         telemetry: Telemetry
@@ -57,18 +57,18 @@ if TYPE_CHECKING:
             """Learn that no connection was free."""
 
         def refused(self, name: str) -> None:
-            """Learn that the server does not explain anything to this user."""
+            """Learn that the server refuses to explain commands."""
 
 
 _logger = logging.getLogger(__name__)
 
-# Seconds for all of it: finding the server, a connection, and the server's own work (`maxTimeMS`).
+# Seconds for everything: server selection, check-out and the server's own work (`maxTimeMS`).
 TIMEOUT = 1.0
 # Seconds to wait for a connection that the application does not need.
 PATIENCE = 2.0
 MAX_BYTES = 1 << 20
 
-# Unauthorized, CommandNotFound, CommandNotSupported; what others than MongoDB say instead.
+# Unauthorized, CommandNotFound, CommandNotSupported, and the codes of compatible databases.
 _REFUSALS = frozenset({13, 59, 115, 238})
 
 
@@ -80,10 +80,10 @@ class Query:
         database: Its database.
         collection: Its collection.
         address: The server that ran it.
-        explain: The command that asks for its plan.
-        read_preference: As the command had it.
-        span_context: That of its span.
-        seconds: How long it took.
+        explain: The `explain` command for it.
+        read_preference: The command's read preference.
+        span_context: The context of its span.
+        seconds: Its duration in seconds.
     """
 
     database: str
@@ -96,17 +96,17 @@ class Query:
 
     @property
     def target(self) -> str:
-        """What people call it."""
+        """Return its collection or database, for names and texts."""
         return self.collection or self.database
 
 
 class Explanation:
-    """Asks a server once, by way of the client that sent the command.
+    """Asks a server once, with the client that sent the command.
 
     Args:
-        asker: On whose behalf.
+        asker: The client's object that wants the command explained.
         query: The command.
-        loop: The event loop that an asynchronous client runs in.
+        loop: The event loop of an asynchronous client.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Explanation:
 
     @quietly_shielded
     def ask(self) -> None:
-        """Ask the server and tell what it said."""
+        """Ask the server and report its answer."""
         client = self._asker.client()
         if client is None or not self._asker.telemetry.is_on:
             return
@@ -135,8 +135,8 @@ class Explanation:
             if error.code in _REFUSALS:
                 self._asker.refused(str((error.details or {}).get("codeName") or error.code))
         except (PyMongoError, TimeoutError, RuntimeError, OSError) as error:
-            # The client may be closed, the server gone, the event loop at its end.
-            _logger.debug("A slow command could not be explained: %s", type(error).__name__)
+            # The client may be closed, the server down or the event loop stopped.
+            _logger.debug("Could not explain a slow command: %s", type(error).__name__)
         else:
             if reply:
                 self._tell(plan_attributes(reply), start)
@@ -168,7 +168,7 @@ class Explanation:
                 return reply
 
     def _awaited(self, command: Callable[[], Any]) -> Mapping[str, Any] | None:
-        """The reply to an asynchronous client, which only its own event loop can use."""
+        """Return the reply to an asynchronous client, using the client's event loop."""
         loop = None if self._loop is None else self._loop()
         if loop is None or not loop.is_running():
             return None

@@ -1,6 +1,6 @@
-"""What the reply to an `explain` says of the plan: stages and indexes, no value of the query.
+"""Describes the plan in the reply to an `explain`: stages and indexes, but no value of the query.
 
-Source: MongoDB's manual, "Explain Results"; the summary is written as in the server's profiler and
+Source: MongoDB's manual, "Explain Results". The summary has the format of the server's profiler and
 slow query log.
 """
 
@@ -50,13 +50,13 @@ def plan_attributes(reply: Document) -> Attributes:
         PLAN_REJECTED: sum(len(_list(planner.get("rejectedPlans"))) for planner in planners),
     }
     cached = [each["isCached"] for each in plans if "isCached" in each]
-    if cached:  # Servers before 8.0 do not say.
+    if cached:  # Servers before 8.0 do not report it.
         attributes[PLAN_FROM_CACHE] = any(cached)
     return attributes
 
 
 def _planners(reply: Document) -> Iterator[Document]:
-    """Yield each planner's answer: an aggregation has it in its first stage, a cluster many."""
+    """Yield each planner's result: in a stage of an aggregation, or for each shard of a cluster."""
     if isinstance(planner := reply.get("queryPlanner"), Mapping):
         yield planner
     for stage in _list(reply.get("stages")):
@@ -79,13 +79,13 @@ def _winning_plans(planner: Document) -> Iterator[Document]:
 
 
 def _classic(plan: Document) -> Document:
-    """A plan for the slot-based engine has the stages that people know inside."""
+    """Return the plan with the classic stages, which a slot-based plan contains as well."""
     inner = plan.get("queryPlan")
     return {**plan, **inner} if isinstance(inner, Mapping) else plan
 
 
 def _pipeline_stages(reply: Document) -> list[str]:
-    """The stages of an aggregation that its planner has left to the pipeline, first to last."""
+    """Return the stages of an aggregation that run in the pipeline, first to last."""
     names = [next(iter(stage), "") for stage in _list(reply.get("stages"))]
     return [encodable(str(name)) for name in names if name != "$cursor"]
 
@@ -98,7 +98,7 @@ def _summary(plans: list[Document]) -> Iterator[str]:
 
 
 def _key_pattern(pattern: Any) -> str:
-    """An index's keys, as the profiler writes them.
+    """Return an index's keys in the format of the profiler.
 
     >>> _key_pattern({"_fts": "text", "_ftsx": 1.0})
     '{ _fts: "text", _ftsx: 1 }'
@@ -110,7 +110,7 @@ def _key_pattern(pattern: Any) -> str:
 
 
 def _direction(value: Any) -> str:
-    if isinstance(value, str):  # The kind of an index that has none: text, hashed, 2dsphere.
+    if isinstance(value, str):  # An index without a direction: text, hashed, 2dsphere.
         return f'"{value}"'
     return f"{value:g}" if isinstance(value, int | float) else "?"
 

@@ -1,4 +1,4 @@
-"""The queue of slow commands to explain, and the thread that works it off."""
+"""The queue of slow commands to explain, and the thread that processes it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 100
 MAX_SHAPES = 1_000
-# Seconds in which a command of one shape is explained once.
+# Seconds after which another command of the same shape may be explained.
 SHAPE_INTERVAL = 600.0
-# How many are asked for, in how many seconds.
+# The maximum number of explanations, and the period for it in seconds.
 MAX_PER_MINUTE = 10
 MINUTE = 60.0
-# Seconds that the thread waits for something to do before it ends.
+# Seconds that the thread waits for another command before it ends.
 IDLE = 1.0
 
 
 class Explanations:
-    """What this process has to ask its servers."""
+    """The commands that this process wants explained."""
 
     def __init__(self) -> None:
         self.start_anew()
 
     def start_anew(self) -> None:
-        """Have nothing to ask; the child of a fork does not have the thread."""
-        # Reentrant: a signal handler may send a slow command while the lock is held.
+        """Clear the queue; a forked child does not have the thread."""
+        # Reentrant, because a signal handler may send a slow command while the lock is held.
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._waiting: deque[Callable[[], None]] = deque()
@@ -42,24 +42,24 @@ class Explanations:
         return len(self._waiting)
 
     def admits(self, shape: Hashable) -> bool:
-        """Whether a command of a shape is to be explained: not if one was, not long ago."""
+        """Whether a command of a shape may be explained: not if one was explained recently."""
         now = monotonic()
         with self._lock:
             asked = self._shapes.get(shape)
             if asked is not None and now - asked < SHAPE_INTERVAL:
                 return False
-            if len(self._shapes) >= MAX_SHAPES:  # To start anew costs less than to keep an order.
+            if len(self._shapes) >= MAX_SHAPES:  # Clearing is cheaper than tracking the oldest.
                 self._shapes.clear()
             self._shapes[shape] = now
         return True
 
     def forget(self, shape: Hashable) -> None:
-        """Let the next command of a shape be explained, as this one was not."""
+        """Allow the next command of a shape to be explained, because this one was not."""
         with self._lock:
             self._shapes.pop(shape, None)
 
     def add(self, ask: Callable[[], None]) -> bool:
-        """Let the thread call a function when its turn has come; false if too many wait."""
+        """Queue a function for the thread; return False if the queue is full."""
         with self._lock:
             if len(self._waiting) >= MAX_WAITING:
                 return False
@@ -77,7 +77,7 @@ class Explanations:
         while ask := self._next():
             self._pace()
             ask()
-            del ask  # It holds a command, which is not to be kept while nothing happens.
+            del ask  # Do not keep its command alive while the thread waits.
 
     def _next(self) -> Callable[[], None] | None:
         self._wake.clear()
@@ -90,7 +90,7 @@ class Explanations:
             return None
 
     def _pace(self) -> None:
-        """Wait until there is another one free in this minute."""
+        """Wait until the limit of explanations per minute allows another one."""
         if len(self._asked) == MAX_PER_MINUTE:
             wait = MINUTE - (monotonic() - self._asked[0])
             if wait > 0:

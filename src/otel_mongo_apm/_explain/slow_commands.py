@@ -1,4 +1,4 @@
-"""Which of one client's commands were slow, and are to be explained."""
+"""Selects the slow commands of one client that are explained."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Seconds without another try, where a server does not explain anything to this user.
+# Seconds until the next attempt after a server has refused to explain a command.
 PAUSE = 600.0
 
 
 class SlowCommands:
-    """Takes note of one client's commands, and has those explained that took long.
+    """Observes one client's commands, and requests an explanation of slow ones.
 
     Args:
         client: The client.
@@ -60,18 +60,18 @@ class SlowCommands:
             instruments.start_counting_drops()
 
     def started(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
-        """Keep a command's document for as long as the command is in flight."""
+        """Keep a command's document while the command is in flight."""
         if event.command_name in EXPLAINED_COMMANDS:
             command.special = special = command.special or Special()
             special.started = event
 
     @quietly_shielded
     def ended(self, command: InFlightCommand, seconds: float) -> None:
-        """Have a command explained, if it took long.
+        """Request an explanation of a command if it was slow.
 
         Args:
             command: The command; its span has not ended yet.
-            seconds: How long it took.
+            seconds: Its duration in seconds.
         """
         event = None if command.special is None else command.special.started
         if event is None or seconds < self._threshold or monotonic() < self._paused_until:
@@ -98,12 +98,12 @@ class SlowCommands:
             self.dropped()
 
     def dropped(self) -> None:
-        """Count a command that is not explained, since too many wait or no connection is free."""
+        """Count a command that is not explained, because the queue or the pool is busy."""
         if instruments := self.telemetry.command_instruments:
             instruments.explain_drops.add(1)
 
     def refused(self, name: str) -> None:
-        """Stop asking for a while, since a server would refuse the next one, too.
+        """Stop asking for a while, because the server would refuse the next command, too.
 
         Args:
             name: The name of the server's error.

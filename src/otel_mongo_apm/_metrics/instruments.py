@@ -59,25 +59,25 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._otel.addresses import Attributes
 
-# The buckets that the conventions advise, in seconds and in rows; and ours, in seconds.
+# The buckets that the conventions recommend, in seconds and rows, and our own, in seconds.
 DURATION_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 ROWS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 HEARTBEAT_BUCKETS = WAIT_BUCKETS = (*DURATION_BUCKETS, 30)
 OUTAGE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120)
 
-# Why connections are closed, and the errors that PyMongo raises where there is none to be had.
+# The reasons for closing connections, and PyMongo's errors if a caller gets no connection.
 CLOSE_REASONS = ("stale", "idle", "error", "poolClosed")
 CHECK_OUT_ERRORS = ("pymongo.errors.WaitQueueTimeoutError", "pymongo.errors.AutoReconnect")
 
 
 class Instruments:
-    """The instruments of one meter, and what those of them observe that are asked for a state.
+    """The instruments of one meter, and the clients that the observable ones read.
 
     Source: ``db.client.*`` of OpenTelemetry's semantic conventions 1.45; ``mongodb.*`` is ours.
 
     Args:
-        meter: Makes them.
-        provider: The meter's provider, to be kept for as long as they are there.
+        meter: Creates the instruments.
+        provider: The meter's provider, kept alive as long as the instruments.
     """
 
     def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
@@ -172,20 +172,20 @@ class Instruments:
 
     @quietly_shielded
     def count_retries(self, attributes: Attributes, number: int) -> None:
-        """Count commands that were sent another time.
+        """Count commands that were sent again.
 
         Args:
-            attributes: What measurements of such a command carry.
+            attributes: The attributes of measurements of such a command.
             number: How many.
         """
         self.retries.add(number, operation_attributes(attributes))
 
     @quietly_shielded
     def start_counting(self, attributes: Attributes) -> None:
-        """Let the counters of a pool be 0, so that their first event is seen as an increase.
+        """Set the counters of a pool to 0, so that their first event counts as an increase.
 
         Args:
-            attributes: The pool's.
+            attributes: The attributes of the pool.
         """
         self.connection_timeouts.add(0, attributes, NOBODYS_CONTEXT)
         self.pool_clears.add(0, attributes, NOBODYS_CONTEXT)
@@ -269,7 +269,7 @@ class Instruments:
 
     @quietly_shielded
     def start_counting_changes(self) -> None:
-        """Let the changes of a client's topology be 0, so that the first is seen as an increase."""
+        """Set the counter of topology changes to 0, so that the first one counts as an increase."""
         self.description_changes.add(0, {}, NOBODYS_CONTEXT)
 
     @quietly_shielded
@@ -295,7 +295,7 @@ class Instruments:
         observe: Callable[[Observed], Iterable[Observation]],
         create: Callable[..., object] | None = None,
     ) -> None:
-        """Make an instrument that is asked; a sum that goes up and down unless a gauge is."""
+        """Create an observable instrument: an up-down counter, unless a gauge is requested."""
 
         @quietly_shielded
         @wraps(observe)

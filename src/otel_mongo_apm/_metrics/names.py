@@ -1,4 +1,4 @@
-"""Names in metrics: bounded, as each is a series to be stored."""
+"""Limits the number of names in metrics, because each name is a series to be stored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NAMELESS = "the others are measured without a name"
 
 
 class _Names:
-    """Names of one kind that this process has in its metrics."""
+    """The names of one kind in this process's metrics."""
 
     def __init__(self, kind: str, limit: int, others: str = _NAMELESS) -> None:
         self._kind = kind
@@ -72,7 +72,7 @@ _pools = _Names("connection pools", MAX_POOL_NAMES, "all others are added up")
 
 
 def bounded(attributes: Attributes) -> Attributes:
-    """The attributes of a measurement without those that would be one series too many."""
+    """Return a measurement's attributes without those that would exceed the limit of series."""
     refused = _refused(attributes)
     if not refused:
         return attributes
@@ -96,27 +96,27 @@ def _refused(attributes: Attributes) -> set[str]:
 
 
 def _admits(names: _Names, attributes: Attributes, name: str, *more: object) -> bool:
-    """Whether an attribute may be in metrics, together with what it is only unique with."""
+    """Whether an attribute may be in metrics, together with the values that make it unique."""
     return name not in attributes or names.admit((attributes[name], *more))
 
 
 def operation_attributes(attributes: Attributes) -> Attributes:
-    """Those of a command's attributes that are the same on whatever server."""
+    """Return a command's attributes without those of the server."""
     return {name: value for name, value in attributes.items() if name not in _OF_SERVERS}
 
 
 def failure_attributes(failure: Failure) -> Attributes:
-    """The attributes of a failure: its type and, where that is but a number, its name."""
+    """Return the attributes of a failure: its type and, if that is only a number, its name."""
     if failure.status_code is None or not _errors.admit(failure.name):
         return failure.attributes
     return {**failure.attributes, ERROR_NAME: failure.name}
 
 
 def admits_srv_record(name: str) -> bool:
-    """Whether an SRV record may be named in metrics."""
+    """Whether the name of an SRV record may be in metrics."""
     return _srv_records.admit(name)
 
 
 def admits_pool(name: str) -> bool:
-    """Whether a pool may be named in metrics."""
+    """Whether the name of a pool may be in metrics."""
     return _pools.admit(name)

@@ -1,4 +1,4 @@
-"""What the observable instruments find at collection: the state of the clients that are alive."""
+"""The values of the observable instruments: the state of the clients that are alive."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 UNKNOWN, SINGLE = "unknown", "single"
 READ_ONLY_TYPES = {"rs_secondary", "rs_arbiter", "rs_other", "rs_ghost"}
 
-# Several clients may have pools of one name or the same cluster in sight, and each series has one
-# value: what follows brings together what they have or see, and then tells it.
+# Several clients may have pools of the same name or see the same cluster, but each series has only
+# one value. So these functions combine the values of all clients.
 
 
 def _added_up(numbers: Iterable[tuple[Attributes, int]]) -> Iterator[Observation]:
-    """The sum of all numbers that have the same attributes."""
+    """Yield the sum of the numbers with the same attributes."""
     sums: Counter[tuple[tuple[str, AttributeValue], ...]] = Counter()
     for attributes, number in numbers:
         sums[tuple(attributes.items())] += number
@@ -51,7 +51,7 @@ def connection_counts(observed: Observed) -> Iterator[Observation]:
 
 
 def connection_limits(observed: Observed) -> Iterator[Observation]:
-    """What pools may have; where one has no limit there is none."""
+    """Yield the limits of pools; a sum that includes an unlimited pool is left out."""
     pools = list(observed.pools())
     unlimited = [pool.attributes for pool in pools if not pool.max_size]
     limited = (pool for pool in pools if pool.attributes not in unlimited)
@@ -59,12 +59,12 @@ def connection_limits(observed: Observed) -> Iterator[Observation]:
 
 
 def connection_minima(observed: Observed) -> Iterator[Observation]:
-    """What pools keep."""
+    """Yield the minimum sizes of pools."""
     return _added_up((pool.attributes, pool.min_size) for pool in observed.pools())
 
 
 def pending_requests(observed: Observed) -> Iterator[Observation]:
-    """How many callers wait for a connection."""
+    """Yield the numbers of callers that wait for a connection."""
     pools = list(observed.pools())
     for pool in pools:
         pool.drop_the_silent()
@@ -72,7 +72,7 @@ def pending_requests(observed: Observed) -> Iterator[Observation]:
 
 
 def server_status(observed: Observed) -> Iterator[Observation]:
-    """1 for the type that a server has to some client, 0 for one that it had."""
+    """Yield 1 for a type that a server has for some client, 0 for its previous types."""
     status: dict[tuple[Address, str], int] = {}
     for cluster in observed.clusters():
         for address, server in cluster.topology.servers.items():
@@ -84,7 +84,7 @@ def server_status(observed: Observed) -> Iterator[Observation]:
 
 
 def round_trip_times(observed: Observed) -> Iterator[Observation]:
-    """The round-trip time of each server that is known, on average of the clients."""
+    """Yield the round-trip time of each known server, averaged over the clients."""
     times: defaultdict[Address, list[float]] = defaultdict(list)
     for address, description in observed.server_descriptions():
         if description.round_trip_time is not None:
@@ -94,7 +94,7 @@ def round_trip_times(observed: Observed) -> Iterator[Observation]:
 
 
 def topology_status(observed: Observed) -> Iterator[Observation]:
-    """1 for each type that a topology has."""
+    """Yield 1 for each type that a topology has."""
     for topology_type, replica_set in {
         (cluster.topology.type, cluster.topology.replica_set) for cluster in observed.clusters()
     }:
@@ -102,7 +102,7 @@ def topology_status(observed: Observed) -> Iterator[Observation]:
 
 
 def server_counts(observed: Observed) -> Iterator[Observation]:
-    """How many servers there are of each type; one in sight of several clients counts once."""
+    """Yield the number of servers of each type; one that several clients see counts once."""
     servers = {
         (address, server.type)
         for cluster in observed.clusters()
@@ -113,7 +113,7 @@ def server_counts(observed: Observed) -> Iterator[Observation]:
 
 
 def writable(observed: Observed) -> Iterator[Observation]:
-    """1 for a replica set that can be written to, 0 if some client finds that it cannot."""
+    """Yield 1 for a writable replica set, 0 if some client finds no writable server."""
     return _each_replica_set(
         (cluster.topology.replica_set, cluster.topology.is_writable)
         for cluster in observed.clusters()
@@ -122,7 +122,7 @@ def writable(observed: Observed) -> Iterator[Observation]:
 
 
 def _is_there_to_write(cluster: ObservedCluster) -> bool:
-    """Whether a client is not connected directly to a server that never was one to write to."""
+    """Whether a client is meant to write: not if it is connected directly to a read-only server."""
     if cluster.topology.type != SINGLE:
         return True
     seen = set().union(*(cluster.types_seen.get(each, ()) for each in cluster.topology.servers))
@@ -131,7 +131,7 @@ def _is_there_to_write(cluster: ObservedCluster) -> bool:
 
 
 def readable(observed: Observed) -> Iterator[Observation]:
-    """1 for a replica set that can be read from, 0 if some client finds that it cannot."""
+    """Yield 1 for a readable replica set, 0 if some client finds no readable server."""
     return _each_replica_set(
         (cluster.topology.replica_set, cluster.topology.is_readable)
         for cluster in observed.clusters()
@@ -147,6 +147,6 @@ def _each_replica_set(found: Iterable[tuple[str | None, bool]]) -> Iterator[Obse
 
 
 def instances(observed: Observed) -> Iterator[Observation]:
-    """How many clients there are that were not closed."""
+    """Yield the number of clients that are not closed."""
     clusters = observed.clusters_even_closed()
     yield Observation(sum(not (each.is_inherited or each.is_closed) for each in clusters))

@@ -1,4 +1,4 @@
-"""The clients that observable instruments ask, and what they must be able to answer."""
+"""The clients that the observable instruments read, and the protocols that they implement."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ObservedPool(Protocol):
 
     @property
     def attributes(self) -> Attributes:
-        """What its measurements carry."""
+        """The attributes of its measurements."""
 
     @property
     def idle(self) -> int:
-        """How many connections are open that nobody uses."""
+        """The number of idle connections."""
 
     @property
     def used(self) -> Sized:
@@ -35,30 +35,30 @@ class ObservedPool(Protocol):
 
     @property
     def max_size(self) -> int:
-        """How many connections it may have; 0 for no limit."""
+        """The maximum number of connections; 0 for no limit."""
 
     @property
     def min_size(self) -> int:
-        """How many connections it keeps."""
+        """The minimum number of connections."""
 
     def drop_the_silent(self) -> None:
-        """Forget callers that wait no longer."""
+        """Forget callers that no longer wait."""
 
 
 class ObservedServer(Protocol):
-    """A server, as a client knows it."""
+    """A server as a client sees it."""
 
     @property
     def type(self) -> str:
-        """Its type, as metrics have it."""
+        """Its type, as in metrics."""
 
 
 class ObservedTopology(Protocol):
-    """All servers of a cluster, as a client knows them."""
+    """All servers of a cluster as a client sees them."""
 
     @property
     def type(self) -> str:
-        """Its type, as metrics have it."""
+        """Its type, as in metrics."""
 
     @property
     def replica_set(self) -> str | None:
@@ -66,11 +66,11 @@ class ObservedTopology(Protocol):
 
     @property
     def is_writable(self) -> bool:
-        """Whether a server would take a write."""
+        """Whether at least one server accepts writes."""
 
     @property
     def is_readable(self) -> bool:
-        """Whether a server would take a read."""
+        """Whether at least one server accepts reads."""
 
     @property
     def servers(self) -> Mapping[Address, ObservedServer]:
@@ -78,7 +78,7 @@ class ObservedTopology(Protocol):
 
 
 class ObservedCluster(Protocol):
-    """A cluster, as a client sees it."""
+    """A cluster as a client sees it."""
 
     @property
     def topology(self) -> ObservedTopology:
@@ -86,7 +86,7 @@ class ObservedCluster(Protocol):
 
     @property
     def description(self) -> TopologyDescription | None:
-        """The same in PyMongo's own words."""
+        """PyMongo's own description of them."""
 
     @property
     def types_seen(self) -> Mapping[Address, Collection[str]]:
@@ -105,11 +105,11 @@ class ObservedCluster(Protocol):
         """Whether it is in the child of a fork, where nobody has used the client yet."""
 
     def tell(self) -> None:
-        """Look, and tell what has changed."""
+        """Look, and report what has changed."""
 
 
 class ObservedClient(Protocol):
-    """A client, as far as it is measured at this moment."""
+    """A client with the parts of it that are measured at the moment."""
 
     def observed_pools(self) -> Collection[ObservedPool]:
         """Its pools that are open."""
@@ -119,7 +119,7 @@ class ObservedClient(Protocol):
 
 
 class Observed:
-    """The clients that are alive, for as long as they are."""
+    """The clients that are alive, held weakly."""
 
     def __init__(self) -> None:
         self._clients: WeakValueDictionary[int, ObservedClient] = WeakValueDictionary()
@@ -129,32 +129,32 @@ class Observed:
         self._clients[id(client)] = client
 
     def clients(self) -> Iterator[ObservedClient]:
-        """Those that nobody has let go."""
-        # The references are copied at once; others make and lose clients meanwhile.
+        """Yield the clients that are alive."""
+        # `valuerefs` copies the references at once; other threads may add and drop clients.
         for reference in self._clients.valuerefs():
             if client := reference():
                 yield client
 
     def pools(self) -> Iterator[ObservedPool]:
-        """Their pools that are open."""
+        """Yield the open pools of all clients."""
         for client in self.clients():
             yield from client.observed_pools()
 
     def clusters(self) -> Iterator[ObservedCluster]:
-        """Their clusters that are open, as they are now."""
+        """Yield the open clusters of all clients, brought up to date."""
         for cluster in self.clusters_even_closed():
             if cluster.is_open and not cluster.is_closed:
                 cluster.tell()
                 yield cluster
 
     def clusters_even_closed(self) -> Iterator[ObservedCluster]:
-        """Their clusters, as they were last seen."""
+        """Yield the clusters of all clients, in their last known state."""
         for client in self.clients():
             if cluster := client.observed_cluster():
                 yield cluster
 
     def server_descriptions(self) -> Iterator[tuple[Address, ServerDescription]]:
-        """What the driver knows of their servers; its round-trip times change at every check."""
+        """Yield PyMongo's server descriptions, whose round-trip times change at every check."""
         for cluster in self.clusters():
             if description := cluster.description:
                 yield from description.server_descriptions().items()

@@ -1,4 +1,4 @@
-"""The instruments of each meter provider, made once."""
+"""The instruments of each meter provider, created once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from otel_mongo_apm._version import __version__
 
 from .instruments import Instruments
 
-# By the provider's identity: a provider may have neither a hash nor a weak reference, and two that
-# are equal are still two. The SDK keeps our instruments for as long as it lives, and each of them
-# keeps its provider, so nobody else can have that identity meanwhile.
+# The key is the provider's `id`, because a provider may support neither hashes nor weak references,
+# and two equal providers are still different. The SDK keeps our instruments alive, and these keep
+# their provider alive, so no other object can have the same `id` in the meantime.
 _of_provider: WeakValueDictionary[int, Instruments] = WeakValueDictionary()
 _making = RLock()
 
 
 def instruments(meter_provider: metrics.MeterProvider | None) -> Instruments:
-    """The instruments of a provider, or of the global one.
+    """Return the instruments of a provider, or of the global one.
 
-    None is made twice: some SDKs warn of it, others ask only the first one what it observes.
+    No instrument is created twice, because some SDKs log a warning, and others call only the first
+    instrument's callback.
     """
     current = metrics.get_meter_provider()
     provider = current if meter_provider is None else meter_provider
@@ -41,7 +42,7 @@ def _made(provider: metrics.MeterProvider) -> Instruments:
 
 
 def _taken_over(provider: metrics.MeterProvider) -> Instruments | None:
-    """What was made before there was a global provider: it is that one's as soon as it is set."""
+    """Return the instruments that were created before the global provider was set."""
     for made in list(_of_provider.values()):
         stand_in = made.provider
         if _stands_in(stand_in):
@@ -52,14 +53,14 @@ def _taken_over(provider: metrics.MeterProvider) -> Instruments | None:
 
 
 def _stands_in(provider: metrics.MeterProvider | None) -> bool:
-    """Whether it is the API's own, for as long as nobody has set a global one."""
+    """Whether a provider is the API's stand-in, used until a global provider is set."""
     is_of_api = type(provider).__module__.startswith(metrics.__name__)
     return is_of_api and not isinstance(provider, metrics.NoOpMeterProvider)
 
 
 def _start_anew() -> None:
-    """Let the child of a fork not wait for a thread that only its parent has."""
-    global _making  # noqa: PLW0603  # There is nobody else who could hold it.
+    """Replace the lock in a forked child, because a thread of the parent may hold it."""
+    global _making  # noqa: PLW0603  # The child has no other thread that could hold it.
     _making = RLock()
 
 

@@ -1,4 +1,4 @@
-"""Addresses and names of servers, as attributes and as people write them."""
+"""Addresses and names of servers, as attributes and as text."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 27017
 
-# How many of the servers that a client is configured with are named.
+# How many of a client's configured servers are listed.
 MAX_SEEDS = 5
 
-# Hosts that are none but parts of a password; see `redact`.
+# "Hosts" that are really parts of credentials; see `redact`.
 _redacted: set[str] = set()
 
 
 def redact(hosts: Iterable[str]) -> None:
-    """Never show these hosts, nor the ports that come with them.
+    """Never show these hosts and their ports.
 
     Args:
-        hosts: What PyMongo takes for the names of servers, though it belongs to credentials.
+        hosts: Parts of credentials that PyMongo mistakes for the names of servers.
     """
     _redacted.update(hosts)
 
 
 def server_attributes(address: Address) -> Attributes:
-    """The attributes of a server's address; a Unix socket's has no port.
+    """Return ``server.address`` and ``server.port``; a Unix socket has no port.
 
     >>> server_attributes(("/tmp/mongodb-27017.sock", None))
     {'server.address': '/tmp/mongodb-27017.sock'}
@@ -48,7 +48,7 @@ def server_attributes(address: Address) -> Attributes:
 
 
 def peer_attributes(address: Address) -> Attributes:
-    """The same for the server that was contacted, by the name that PyMongo has for it.
+    """Return ``network.peer.address`` and ``network.peer.port`` of the contacted server.
 
     >>> peer_attributes(("db.example", 27017))
     {'network.peer.address': 'db.example', 'network.peer.port': 27017}
@@ -64,7 +64,7 @@ def _attributes(address: Address, host_name: str, port_name: str) -> Attributes:
 
 
 def target_attributes(seeds: Iterable[Address], srv_host: str | None = None) -> Attributes:
-    """The attributes of what a client is configured to connect to.
+    """Return ``server.address`` and ``server.port`` for the servers of a client's configuration.
 
     Source: ``server.address`` and ``server.port`` of database clients in OpenTelemetry's semantic
     conventions 1.45.
@@ -96,12 +96,12 @@ def _host(address: Address) -> str:
 
 
 def replica_set_attributes(name: str | None) -> Attributes:
-    """The name of a replica set, if there is one."""
+    """Return the name of a replica set as an attribute, if there is one."""
     return {REPLICA_SET_NAME: name} if name else {}
 
 
 def written(address: Address) -> str:
-    """An address as one writes it: ``host:port``, or a Unix socket's path.
+    """Return an address as text: ``host:port``, or a Unix socket's path.
 
     >>> written(("db.example", 27017))
     'db.example:27017'

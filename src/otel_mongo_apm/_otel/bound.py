@@ -1,10 +1,10 @@
-"""Measurements bound to their attributes, so that the SDK need not look at these each time.
+"""Measurements bound to their attributes, so that the SDK does not process these each time.
 
-The API cannot say that attributes are the same as last time. So the SDK cleans, copies and hashes
-them for every measurement, which is most of what a measurement costs. A bound measurement does what
-the SDK's `record` does, with the SDK's own objects, but with attributes that are already clean and
-with their key. It does so for releases of the SDK that are listed here; others are given the
-measurement by their `record`. All that is private of the SDK is used here and nowhere else.
+The API has no way to say that attributes are the same as last time. So the SDK cleans, copies and
+hashes them for every measurement, which is most of the cost of a measurement. A bound measurement
+does the same as the SDK's `record`, with the SDK's own objects, but with attributes that are
+already clean and with their key. This requires private names of the SDK, so it is done only for the
+releases listed here; with others we call `record`. No other module uses private names of the SDK.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     # Measures a value in a context, or in the current one if there is none.
     Record = Callable[[float, Context | None], None]
 
-# In each of these the steps of `_BoundHistogram.record` are those of the SDK's. Before you add one,
-# compare its sources and let `tests/unit/otel/test_bound.py` run with it.
+# In these releases, the SDK takes the same steps as `_BoundHistogram.record`. Before you add one,
+# compare its sources and run `tests/unit/otel/test_bound.py` with it.
 KNOWN_RELEASES = {
     *("1.35.0", "1.36.0", "1.37.0", "1.38.0", "1.39.0", "1.39.1", "1.40.0", "1.41.0", "1.41.1"),
     *("1.42.0", "1.42.1", "1.43.0", "1.44.0", "1.45.0", "1.45.1", "1.45.2"),
@@ -38,7 +38,7 @@ _SDK = "opentelemetry.sdk"
 
 
 class _Sdk(NamedTuple):
-    """What is used of an SDK's inside."""
+    """The internal classes and functions of an SDK that we use."""
 
     histogram: type[Any]
     consumer: type[Any]
@@ -52,11 +52,11 @@ def bound(histogram: Histogram, attributes: Attributes, *, may_bind: bool = True
     """Bind a histogram to attributes.
 
     Args:
-        histogram: Of the SDK, of another one, or the API's own.
-        attributes: What each measurement has. Shared; do not mutate.
-        may_bind: Whether to use the inside of an SDK that is known.
+        histogram: A histogram of the SDK, of another implementation, or of the API.
+        attributes: The attributes of each measurement. Shared; do not mutate.
+        may_bind: Whether to use the internals of a known SDK.
     """
-    # The API's own, made before there was an SDK, passes everything on to the SDK's.
+    # A histogram of the API that was created before the SDK delegates to the SDK's.
     real = getattr(histogram, "_real_instrument", None) or histogram
     if may_bind and (sdk := _known_sdk()) and _is_of(sdk, real):
         return _BoundHistogram(sdk, real, attributes).record
@@ -68,7 +68,7 @@ def bound(histogram: Histogram, attributes: Attributes, *, may_bind: bool = True
 
 
 def _known_sdk() -> _Sdk | None:
-    """The SDK that is loaded, if it is a known one. It is not loaded for this."""
+    """Return the SDK if it is already loaded and a known release; do not load it."""
     version = sys.modules.get(f"{_SDK}.version")
     if getattr(version, "__version__", None) not in KNOWN_RELEASES:
         return None
@@ -79,7 +79,7 @@ def _known_sdk() -> _Sdk | None:
             _inside("metric_reader_storage").MetricReaderStorage,
             _inside("_view_instrument_match")._ViewInstrumentMatch,
             _inside("measurement").Measurement,
-            # Until 1.44 a set of the items.
+            # Up to 1.44 the key was a set of the items.
             getattr(_inside("_view_instrument_match"), "_hash_attributes", _items),
         )
     except (AttributeError, KeyError):
@@ -95,7 +95,7 @@ def _items(attributes: Mapping[str, Any]) -> Hashable:
 
 
 def _is_of(sdk: _Sdk, histogram: Any) -> bool:
-    """Whether a histogram is one of the SDK's, and nobody has replaced what is to be spared."""
+    """Whether a histogram is the SDK's own, and nobody has replaced the methods that we skip."""
     consumer = getattr(histogram, "_measurement_consumer", None)
     return (
         type(histogram) is sdk.histogram
@@ -117,16 +117,16 @@ def _is_own(cls: type[Any], name: str) -> bool:
 
 
 class _BoundHistogram:
-    """A histogram of a known SDK and what all of its measurements have in common.
+    """A histogram of a known SDK, and what all its measurements have in common.
 
-    It keeps nothing that an SDK may want to be rid of: no reader, no stream, no aggregation.
+    It keeps no reader, stream or aggregation, because the SDK may replace these.
     """
 
     def __init__(self, sdk: _Sdk, histogram: Any, attributes: Attributes) -> None:
         self._sdk = sdk
         self._histogram = histogram
         self._consumer = histogram._measurement_consumer
-        # Since 1.41 a meter can be disabled, and enabled again.
+        # Since 1.41 a meter can be disabled and enabled again.
         self._is_enabled = getattr(histogram, "_is_enabled", lambda: True)
         self._given = attributes
         self._attributes = sdk.measurement(0, 0, histogram, get_current(), attributes).attributes
@@ -134,11 +134,11 @@ class _BoundHistogram:
 
     def record(self, value: float, context: Context | None) -> None:
         """Measure a value in a context, or in the current one if there is none."""
-        if not (0 <= value < inf and self._is_enabled()):  # The SDK may want to say something.
+        if not (0 <= value < inf and self._is_enabled()):  # The SDK may log a warning.
             self._histogram.record(value, self._given, context)
             return
         sdk, consumer, histogram = self._sdk, self._consumer, self._histogram
-        measurement = object.__new__(sdk.measurement)  # To call it would clean the attributes.
+        measurement = object.__new__(sdk.measurement)  # Its constructor would clean the attributes.
         fields = measurement.__dict__
         fields["value"] = value
         fields["time_unix_nano"] = now = time_ns()
@@ -152,7 +152,7 @@ class _BoundHistogram:
             matches = None
             if type(storage) is sdk.storage:
                 matches = storage._instrument_view_instrument_matches.get(histogram)
-            if matches is None:  # The reader's first.
+            if matches is None:  # The first measurement for this reader.
                 storage.consume_measurement(measurement, is_exemplar)
                 continue
             for match in matches:
@@ -162,7 +162,7 @@ class _BoundHistogram:
         aggregation = None
         if type(match) is self._sdk.view_match and match._view._attribute_keys is None:
             if getattr(match, "_reset_on_collect", False):
-                # Since 1.45.2 a collection empties a delta stream, under this lock.
+                # Since 1.45.2 a collection empties a delta stream while it holds this lock.
                 with match._lock:
                     aggregation = match._attributes_aggregation.get(self._key)
                     if aggregation is not None:

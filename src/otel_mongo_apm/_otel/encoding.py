@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def encodable(text: str) -> str:
-    r"""A text, with what exporters cannot encode replaced; they might drop all that is beside it.
+    r"""Replace characters that exporters cannot encode, because these might drop the whole batch.
 
     >>> encodable("us\ud800rs")
     'us?rs'

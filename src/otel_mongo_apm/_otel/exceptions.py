@@ -1,4 +1,4 @@
-"""What an exception tells of itself, as attributes."""
+"""Describes an exception as attributes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _INNER_FRAMES = 30
 _EXCEPTIONS = 8
 _MESSAGE = 4_096
 
-# As Python's own stack traces have it.
+# The texts of Python's own stack traces.
 _BEGINNING = "Traceback (most recent call last):\n"
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
 def exception_type(error: BaseException) -> str:
-    """The qualified name of an exception's class, or of the one that it wraps.
+    """Return the qualified class name of an exception or, if it has one, of its cause.
 
-    PyMongo wraps what a socket raises in its own exceptions, since 4.18 before a listener
-    is told and until then afterwards.
+    PyMongo wraps a socket's exceptions in its own. Since 4.18 it does so before it calls listeners,
+    in older versions afterwards.
 
     >>> exception_type(TimeoutError())
     'TimeoutError'
@@ -45,7 +45,7 @@ def exception_type(error: BaseException) -> str:
 
 
 def class_name(cls: type[BaseException]) -> str:
-    """The qualified name of an exception's class; built-in ones have no module.
+    """Return the qualified name of an exception's class; built-in ones have no module.
 
     >>> class_name(TimeoutError)
     'TimeoutError'
@@ -55,27 +55,27 @@ def class_name(cls: type[BaseException]) -> str:
 
 
 def exception_message(error: BaseException) -> str:
-    """An exception's own message, bounded; it may be one of the application's, and fail.
+    """Return an exception's message, truncated; the application's exceptions may have a broken one.
 
     >>> exception_message(ValueError("no such user"))
     'no such user'
     """
-    with suppress(Exception):  # Whatever its __str__() raises.
+    with suppress(Exception):  # Its __str__() may raise anything.
         return message_text(str(error))
     return f"<{type(error).__name__} without a message: its __str__() failed>"
 
 
 def message_text(message: str) -> str:
-    """A message as exporters can encode it, without what is too much of it."""
+    """Return a message that exporters can encode, truncated."""
     return encodable(message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}...")
 
 
 def exception_attributes(error: BaseException, message: str | None) -> Attributes:
-    """Describe an exception as MongoDB's specification has it.
+    """Describe an exception as MongoDB's specification defines it.
 
     Args:
         error: The exception.
-        message: What is told instead of its own message, which may quote users' values.
+        message: A replacement for the exception's own message, which may contain users' values.
 
     >>> exception_attributes(ValueError("alice"), "ValueError")
     {'exception.type': 'ValueError', 'exception.message': 'ValueError', 'exception.stacktrace': ...}
@@ -90,15 +90,15 @@ def exception_attributes(error: BaseException, message: str | None) -> Attribute
 def stacktrace(
     error: BaseException, *, with_messages: bool, without: BaseException | None = None
 ) -> str:
-    r"""The stack trace of an exception and of those that led to it.
+    r"""Return the stack trace of an exception and of those that led to it.
 
-    It quotes no source lines. A literal in them is a value, and to read the files would take longer
-    than the call that failed.
+    It contains no source lines. They may contain values as literals, and reading the files would
+    take longer than the call that failed.
 
     Args:
         error: The exception.
-        with_messages: Whether it has the exceptions' messages, which may quote users' values.
-        without: An exception that is not told, nor what led to it.
+        with_messages: Include the exceptions' messages, which may contain users' values.
+        without: An exception to leave out, together with those that led to it.
 
     >>> stacktrace(ValueError("alice"), with_messages=True)
     'ValueError: alice\n'
@@ -110,14 +110,14 @@ def stacktrace(
         message = exception_message(led_to) if with_messages else ""
         last = f"{class_name(type(led_to))}{': ' if message else ''}{message}\n"
         parts.append(f"{_frames(led_to.__traceback__)}{last}{then}")
-    # A file's name has surrogates where it is not UTF-8.
+    # File names that are not UTF-8 contain surrogates.
     return encodable("".join(reversed(parts)))
 
 
 def _chain(
     error: BaseException, without: BaseException | None
 ) -> Iterator[tuple[BaseException, str]]:
-    """Yield an exception, then what led to it, each with what is said below it."""
+    """Yield an exception, then those that led to it, each with the text that follows it."""
     found: BaseException | None = error
     then, seen = "", {id(without)}  # Not all exceptions can be hashed.
     while found is not None and id(found) not in seen and len(seen) <= _EXCEPTIONS:

@@ -1,4 +1,4 @@
-"""Attributes by the names that the conventions gave them before they were stable."""
+"""The attribute names from before the conventions were stable."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ OLDER_NAMES: Mapping[str, str] = {
 
 
 def are_older_names_wanted() -> bool:
-    """Whether OpenTelemetry's own variable asks for both the stable and the older names."""
+    """Whether OpenTelemetry's own variable selects both the stable and the older names."""
     return BOTH in [each.strip() for each in os.environ.get(OPT_IN, "").split(",")]
 
 
 def older_names(attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
-    """The same values by their older names, of those that have one.
+    """Return the attributes that have an older name, under that name.
 
     >>> older_names({"db.namespace": "shop", "error.type": "11000"})
     {'db.name': 'shop'}

@@ -1,4 +1,4 @@
-"""How a piece of work ended, for those who report rather than raise."""
+"""How a piece of work ended, for callers that report errors instead of raising them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """Keeps the exception of a block of code, which then does not leave the block.
+    """Catches and keeps the exception of a block of code.
 
     >>> with Outcome() as outcome:
     ...     int("one")

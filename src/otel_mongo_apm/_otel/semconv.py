@@ -1,4 +1,4 @@
-"""Names that opentelemetry-semantic-conventions lacks, or has only among its incubating ones.
+"""Names that opentelemetry-semantic-conventions does not have, or has only as incubating.
 
 Sources: OpenTelemetry semantic conventions 1.45, ``db`` spans and ``db.client.*`` metrics, and the
 OpenTelemetry specification of MongoDB's drivers; what begins with ``mongodb.`` is ours.
@@ -63,11 +63,11 @@ PLAN_STAGES: Final = "mongodb.query.plan.stages"
 PLAN_SUMMARY: Final = "mongodb.query.plan.summary"
 PRIMARY_ADDRESS: Final = "mongodb.client.primary.address"
 PRIMARY_PREVIOUS_ADDRESS: Final = "mongodb.client.primary.previous_address"
-# Jaeger sorts the attributes of an event by name and shows as many as fit in a line. By this name
-# what happened comes first.
+# Jaeger sorts the attributes of an event by name and shows as many as fit into one line. With this
+# name, the description of the event comes first.
 CLUSTER_EVENT: Final = "cluster.event"
 
-# What these conventions called attributes before they were stable, and what some backends want.
+# The older names of attributes from before the conventions were stable, which some backends need.
 DB_SYSTEM: Final = "db.system"
 DB_NAME: Final = "db.name"
 DB_OPERATION: Final = "db.operation"

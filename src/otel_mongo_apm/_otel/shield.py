@@ -1,4 +1,4 @@
-"""What is called from PyMongo, from the SDK or for users must not raise into any of them."""
+"""Keeps exceptions of our code and of hooks out of PyMongo, the SDK and the application."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ Listener = TypeVar("Listener", bound=type[Any])
 
 MINUTE = 60.0
 
-# Until when, by the monotonic clock, no more is said of a function that fails.
+# For each failing function, the monotonic time until which no further failure is logged.
 _silent_until: dict[str, float] = {}
 _deciding = Lock()
 
 
 def shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
-    """Wrap a function so that what it raises is logged, each time."""
+    """Wrap a function so that its exceptions are logged, each time."""
     return _shielded(function, lambda: True)
 
 
 def quietly_shielded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result | None]:
-    """Wrap a function so that what it raises is logged, at most once a minute."""
+    """Wrap a function so that its exceptions are logged, at most once a minute."""
     return _shielded(function, partial(_breaks_silence, function.__qualname__))
 
 
 def shielded_listener(listener: Listener) -> Listener:
-    """Shield quietly what PyMongo calls, which would print whatever is raised at every event."""
+    """Shield a listener's methods, because PyMongo would print their exceptions at every event."""
     for name, method in list(vars(listener).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
             setattr(listener, name, _shielded_method(method))
@@ -50,19 +50,19 @@ def shielded_listener(listener: Listener) -> Listener:
 
 
 def _short_repr(listener: object) -> str:
-    # PyMongo's clients show their listeners.
+    # The repr() of PyMongo's clients shows their listeners.
     return f"<otel_mongo_apm {type(listener).__name__}>"
 
 
 def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     is_heard = partial(_breaks_silence, method.__qualname__)
 
-    # Of two parameters, as the methods of a listener: to take any would cost them much more.
+    # Two parameters, like a listener's methods: *args and **kwargs would cost much more.
     @wraps(method)
     def call(listener: Any, event: Any) -> None:
         try:
             method(listener, event)
-        except Exception as error:  # To be logged where it is in hand no longer.
+        except Exception as error:  # Logged below, after the `except` block is left.
             if is_of_a_signal(error):
                 raise
             failure = error
@@ -72,7 +72,7 @@ def _shielded_method(method: Callable[[Any, Any], None]) -> Callable[[Any, Any],
             if is_heard():
                 _tell(method, failure)
         finally:
-            del failure  # Its traceback has this frame, which must not have it.
+            del failure  # Avoid a reference cycle: its traceback refers to this frame.
 
     return call
 
@@ -84,7 +84,7 @@ def _shielded(
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result | None:
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # To be logged where it is in hand no longer.
+        except Exception as error:  # Logged below, after the `except` block is left.
             if is_of_a_signal(error):
                 raise
             failure = error
@@ -92,7 +92,7 @@ def _shielded(
             if is_heard():
                 _tell(function, failure)
         finally:
-            del failure  # Its traceback has this frame, which must not have it.
+            del failure  # Avoid a reference cycle: its traceback refers to this frame.
         return None
 
     return call
@@ -104,21 +104,21 @@ def _tell(function: Callable[..., Any], failure: Exception) -> None:
     The record has neither the exception nor its message: the frames hold the application's
     documents, and the message may quote them.
     """
-    # What PyMongo or the application is handling meanwhile is not ours.
+    # Leave out an exception that PyMongo or the application is handling at the moment.
     trace = stacktrace(failure, with_messages=False, without=sys.exc_info()[1])
-    with suppress(Exception):  # A handler or a filter of the application's may raise.
+    with suppress(Exception):  # The application's log handlers and filters may raise.
         _logger.error("%s failed.\n%s", _name(function), trace.rstrip())
 
 
 def _name(function: Callable[..., Any]) -> str:
-    # The text of a function may hold what it was made of, as that of a partial one does.
+    # The repr() of a function may contain values, such as the arguments of a partial.
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def _breaks_silence(name: str) -> bool:
-    # Nobody waits for the lock: who finds it taken has nothing new to say, and the child of a
-    # fork may have inherited it from a thread that will never release it.
+    # Never wait for the lock. If another thread holds it, that thread is logging a failure. In the
+    # child process after a fork, a thread that no longer exists may hold it forever.
     if not _deciding.acquire(blocking=False):
         return False
     try:

@@ -1,4 +1,4 @@
-"""What an application's signal handlers raise, wherever the interpreter is just then."""
+"""Recognizes exceptions of the application's signal handlers, which can occur anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether OpenTelemetry is told to leave alone what happens in a context."""
+"""Whether instrumentation is suppressed in a context."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def _suppressing_keys() -> frozenset[str]:
         detach(token)
 
 
-# Learnt, as they have no public names.
+# Determined at import, because these keys have no public names.
 _KEYS = _suppressing_keys()
 
 
 def is_suppressed(context: Context) -> bool:
-    """The opposite of `is_instrumentation_enabled`, of a context that is at hand.
+    """Return the opposite of `is_instrumentation_enabled`, for a context that we already have.
 
     >>> is_suppressed(Context())
     False

@@ -1,4 +1,4 @@
-"""When a failure was told last, so that the call which fails of it does not tell it again."""
+"""When the last failure was reported, so that the failing call does not report it again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _shown_at: ContextVar[float] = ContextVar("otel_mongo_apm_failure_shown_at", def
 
 
 def failure_measured() -> None:
-    """Note that a failure was told in full: it is counted, and has a span if it is to have one."""
+    """Note that a failure was reported completely: measured, and shown by a span if required."""
     _measured_at.set(monotonic())
 
 
@@ -22,10 +22,10 @@ def failure_shown() -> None:
 
 
 def is_measured_since(began: float) -> bool:
-    """Whether a failure was told in full since a time by the monotonic clock, in seconds."""
+    """Whether a failure was reported completely since a monotonic time, in seconds."""
     return _measured_at.get() >= began
 
 
 def is_shown_since(began: float) -> bool:
-    """Whether a failure has had a span since then."""
+    """Whether a span has shown a failure since a monotonic time, in seconds."""
     return _shown_at.get() >= began

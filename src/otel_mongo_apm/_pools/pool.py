@@ -57,7 +57,7 @@ class Pool:
 
     @property
     def idle(self) -> int:
-        """How many connections are open that nobody uses."""
+        """The number of idle connections."""
         # The copy is atomic. What is given up may be in use for the last time.
         return len(self.connections.difference(list(self.used)))
 

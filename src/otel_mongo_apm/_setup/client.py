@@ -1,4 +1,4 @@
-"""One client's set of listeners, put together."""
+"""Puts together one client's set of listeners."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Listener = TypeVar(
 
 
 class ClientTelemetry:
-    """All that is known of one client, and its listeners, each given what it uses.
+    """The state of one client's telemetry, and its listeners.
 
     Args:
         telemetry: What all clients share.
@@ -86,7 +86,7 @@ class ClientTelemetry:
         _alive[id(self)] = self
 
     def listeners(self) -> Iterator[_EventListener]:
-        """Make its set: without those whose telemetry is off."""
+        """Create the client's listeners, except those whose telemetry is off."""
         settings = self.telemetry.settings
         commands = None
         if settings.command_spans or settings.metrics:
@@ -99,7 +99,7 @@ class ClientTelemetry:
             yield from self.topology_listeners()
 
     def command_listener(self) -> CommandTelemetry:
-        """Make the one to commands, whose spans are those of the convention that is set."""
+        """Create the command listener, with the spans of the configured convention."""
         self._commands = CommandTelemetry(
             self.client,
             self.telemetry,
@@ -115,7 +115,7 @@ class ClientTelemetry:
         return spans(self.telemetry, self.timeline, self._slow_commands)
 
     def take_settings(self) -> None:
-        """Take over the settings that can change."""
+        """Apply the settings that can change."""
         if self._commands:
             self._commands.take_settings(self._command_spans())
         if self.waits:
@@ -131,7 +131,7 @@ class ClientTelemetry:
         return SlowCommands(self.client, self.telemetry, threshold, has_room)
 
     def pool_listener(self, commands: CommandTelemetry | None = None) -> PoolTelemetry:
-        """Make the one to connection pools.
+        """Create the connection pool listener.
 
         Args:
             commands: The one to commands, if there is one.
@@ -149,34 +149,35 @@ class ClientTelemetry:
         )
 
     def heartbeat_listener(self) -> HeartbeatTelemetry:
-        """Make the one to heartbeats."""
+        """Create the heartbeat listener."""
         return self._own(HeartbeatTelemetry(self.client, self.telemetry, self.cluster))
 
     def topology_listeners(self) -> Iterator[_EventListener]:
-        """Make those to servers and the topology, which then tell instead of looking."""
+        """Create the server and topology listeners, which replace looking at the cluster."""
         self.cluster.is_told = True
         yield self._own(ServerTelemetry(self.client, self.telemetry, self.cluster))
         yield self._own(TopologyTelemetry(self.client, self.telemetry, self.cluster))
 
     def _own(self, listener: Listener) -> Listener:
-        # A client keeps its listeners, and so this with them. A table with weak keys would keep all
-        # for ever: by way of the cluster's description this reaches the listeners.
+        # The client keeps its listeners alive, and each listener keeps this object alive. A table
+        # with weak keys would leak, because this object refers to the listeners through the
+        # cluster's description.
         listener.owner = self
         return listener
 
     def observed_pools(self) -> list[Pool]:
-        """Its pools that are open; none if they are not measured."""
+        """Return the open pools; none if they are not measured."""
         if not self.telemetry.pool_instruments:
             return []
         self.pools.reconcile()
         return [pool for pool in list(self.pools.values()) if not pool.is_closed]
 
     def observed_cluster(self) -> Cluster | None:
-        """Its cluster; none if that is not measured."""
+        """Return the cluster; None if it is not measured."""
         return self.cluster if self.telemetry.topology_instruments else None
 
     def start_anew(self) -> None:
-        """Forget what only the parent of a fork has: its connections, commands and monitors."""
+        """Reset the state in a forked child, which has no connections, commands or monitors."""
         self.in_flight.start_anew()
         self.connections.start_anew()
         self.pools.start_anew()
@@ -187,18 +188,18 @@ _alive: WeakValueDictionary[int, ClientTelemetry] = WeakValueDictionary()
 
 
 def client_telemetry(listener: Any) -> ClientTelemetry:
-    """All that is known of the client of one of our listeners."""
+    """Return the telemetry of the client that one of our listeners belongs to."""
     owner: ClientTelemetry = listener.owner
     return owner
 
 
 def clients_of(telemetry: Telemetry) -> list[ClientTelemetry]:
-    """The clients that are there of those that share settings."""
+    """Return the existing clients that share a telemetry."""
     return [client for client in list(_alive.values()) if client.telemetry is telemetry]
 
 
 def end_clusters(telemetry: Telemetry) -> None:
-    """End the discoveries and outages of the clients that share a telemetry, and tell them."""
+    """End and report the discoveries and outages of the clients that share a telemetry."""
     for client in clients_of(telemetry):
         _end_cluster(client.cluster)
 
@@ -219,10 +220,10 @@ if hasattr(os, "register_at_fork"):  # Not on Windows.
 
 
 def ours_among(listeners: Iterable[Any]) -> list[Any]:
-    """Those of a client's listeners that are ours."""
+    """Return the listeners that belong to this package."""
     return [each for each in listeners if isinstance(each, LISTENERS)]
 
 
 def client_listeners(telemetry: Telemetry, client: ClientReference) -> list[_EventListener]:
-    """One client's set of listeners."""
+    """Create one client's set of listeners."""
     return list(ClientTelemetry(telemetry, client).listeners())

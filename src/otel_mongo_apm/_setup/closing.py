@@ -1,6 +1,6 @@
-"""The `close()` of PyMongo's clients, wrapped: with it ends what nobody else would tell the end of.
+"""Wraps `close()` of PyMongo's clients to report the end of discoveries and outages.
 
-Under PyMongo's locks, where its last events come, nothing can be told.
+PyMongo publishes its last events while it holds locks, so nothing can be reported from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _tell_the_end(client: Any) -> None:
     end_lost()
     for listener in client.options.event_listeners:
-        # A clone that PyMongo made has another's listeners.
+        # A client that PyMongo has cloned from another one has that client's listeners.
         is_its_own = isinstance(listener, HeartbeatTelemetry) and listener.client() is client
         if is_its_own and listener.telemetry.is_on:
             listener.cluster.close()

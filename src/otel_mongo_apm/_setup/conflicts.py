@@ -1,4 +1,4 @@
-"""What to do when opentelemetry-instrumentation-pymongo is active, too."""
+"""What to do if opentelemetry-instrumentation-pymongo is also active."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _HOW_TO_END_IT = "Uninstall it, or set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pym
 
 
 def resolve_conflict(telemetry: Telemetry, client: Any = None) -> None:
-    """Look whether every command would have two spans, do what is set, and say so once.
+    """Check whether every command would have two spans, apply `on_conflict`, and log this once.
 
     Args:
-        telemetry: What the clients share that would have them.
-        client: One of these that was just made.
+        telemetry: The telemetry of the clients concerned.
+        client: One of these clients, if it was just created.
     """
     if not telemetry.settings.command_spans or not (other := _active_other()):
         return
@@ -60,25 +60,27 @@ def _tell(on_conflict: str | None) -> None:
 
 def _warn(message: str) -> None:
     _logger.warning(message)
-    # A handler of the root logger, as opentelemetry-instrumentation-logging adds one, need not show
-    # anything, and Python then shows nothing by itself.
+    # If the root logger has a handler, Python's default handler shows nothing. The root logger's
+    # handler may show nothing either, as the one of opentelemetry-instrumentation-logging does.
     if _logger.hasHandlers():
-        with suppress(UserWarning):  # Where warnings are errors, this one is not worth one.
+        with suppress(
+            UserWarning
+        ):  # Never raise, even if the application turns warnings into errors.
             warnings.warn_explicit(message, UserWarning, "otel_mongo_apm", 1)
 
 
 def _replace_listener(other: Any, client: Any) -> None:
-    """Take the other one's listener out of a client; clients that are not ours keep theirs."""
+    """Remove the other package's listener from a client; other clients keep theirs."""
     tracer = sys.modules[_OTHER_MODULE].CommandTracer
     theirs = [each for each in client.options.event_listeners if isinstance(each, tracer)]
-    # PyMongo would put it back when it looks up an SRV record.
+    # PyMongo would add the listener again when it looks up the SRV record.
     will_be_back = topology_of(client) is None
     if theirs and (will_be_back or not change_listeners(client, theirs, [])):
         other.uninstrument()
 
 
 def _active_other() -> Any:
-    # Looked up, not imported: who has not imported it has not instrumented with it.
+    # Looked up, not imported: if nobody has imported it, it has instrumented nothing.
     module = sys.modules.get(_OTHER_MODULE)
     if module is None:
         return None

@@ -1,4 +1,4 @@
-"""The constructors of PyMongo's clients, wrapped: each client is made with listeners of its own."""
+"""Wraps the constructors of PyMongo's clients so that each client has its own listeners."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# PyMongo's constructors warn of what their callers do. Python, when it looks for the caller, skips
-# a frame of `importlib._bootstrap`, which it recognizes by such a file name. There is no such file,
-# so tracebacks have no source of it.
+# PyMongo's constructors issue warnings that name their caller. When Python looks for the caller, it
+# skips frames of `importlib._bootstrap`, which it recognizes by a file name like this one. So the
+# warning names the application's line, not our wrapper. The file does not exist, so tracebacks show
+# no source for it.
 _FILE = f"{__file__} (as importlib._bootstrap)"
 
 
 class NewClients:
-    """How the clients that are made from now on are instrumented.
+    """How new clients are instrumented.
 
     Attributes:
-        telemetry: What they share; none if only those are instrumented that are passed listeners.
+        telemetry: What they share. If None, only clients that get listeners from the user are
+            instrumented.
     """
 
     telemetry: Telemetry | None = None
@@ -70,10 +72,10 @@ def _made_with_listeners(
 def _with_listeners(
     client: object, args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """The keywords with which a client is to be made; none if it is left alone."""
+    """Return the keywords for the constructor; None if the client is not instrumented."""
     keyword = keyword_among(keywords)
     given = keywords.get(keyword)
-    # Whatever else it may be is PyMongo's to complain about.
+    # Other types are invalid; PyMongo raises the exception for them.
     if is_made_by_encryption() or not isinstance(given or (), Sequence):
         return None
     if new_clients.telemetry:
@@ -96,7 +98,7 @@ def _with_listeners(
 
 
 def _warn_of_sharing(reference: ClientReference) -> None:
-    # PyMongo makes clients from another's options, as it does for encryption.
+    # PyMongo creates some clients from the options of another one, for example for encryption.
     if not reference.is_gone and not is_made_by_driver():
         _logger.warning(
             "One set of event_listeners() was passed to two clients. The second client gets a set"

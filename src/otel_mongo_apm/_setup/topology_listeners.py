@@ -1,4 +1,4 @@
-"""Which clients go on without PyMongo's own topology events, although they were asked for."""
+"""Which clients cannot use PyMongo's topology listeners although the user asked for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def possible_listeners(
     keywords: Mapping[str, Any],
     listeners: Sequence[Any],
 ) -> Sequence[Any]:
-    """The listeners that a client can have which is about to be created.
+    """Return the listeners that a new client can have.
 
     Args:
         client: The client.
@@ -36,7 +36,7 @@ def possible_listeners(
 
 
 def without_topology_listeners(listeners: Sequence[Any], reason: str) -> Sequence[Any]:
-    """The other listeners; a look at each heartbeat then shows the cluster, as by default.
+    """Return the other listeners; the cluster is then observed at each heartbeat, as by default.
 
     Args:
         listeners: A client's listeners.
@@ -52,7 +52,7 @@ def without_topology_listeners(listeners: Sequence[Any], reason: str) -> Sequenc
 
 
 def make_room(client: Any, listeners: Sequence[Any]) -> None:
-    """Let PyMongo's queue of topology events hold as many as there are."""
+    """Remove the limit of PyMongo's queue of topology events."""
     if any(map(_is_of_topology, listeners)):
         unbind_queue(client)
 

@@ -1,4 +1,4 @@
-"""Calls that fail without a command that says so: PyMongo tells no listener of them."""
+"""Calls that fail although no command failed; PyMongo publishes no event for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SECOND = 1_000_000_000
 
 
 @quietly_shielded
-def _failed(  # What the wrapper has.
+def _failed(  # The values that the wrapper has.
     found: FoundEntryPoint,
     owner: Any,
     args: tuple[Any, ...],
@@ -54,7 +54,7 @@ def _failed(  # What the wrapper has.
     began: float,
     error: BaseException,
 ) -> None:
-    """Count a call that failed, and show it, unless that was done already."""
+    """Measure and show a failed call, unless its failure was already reported."""
     if is_measured_since(began) or is_background() or not is_instrumentation_enabled():
         return
     client = found.client(owner)
@@ -62,7 +62,7 @@ def _failed(  # What the wrapper has.
     if telemetry is None or is_traced_natively(client):
         return
     call = found.call(owner, args, kwargs)
-    if call.command in DRIVER_COMMANDS:  # PyMongo keeps their failures to itself.
+    if call.command in DRIVER_COMMANDS:  # PyMongo does not raise their failures.
         return
     attributes = command_attributes(call.command, call.database, call.collection) | target(client)
     failure, seconds = exception_failure(error), monotonic() - began
@@ -85,7 +85,7 @@ def _telemetry_of(client: Any) -> Telemetry | None:
 
 
 def _is_shown(telemetry: Telemetry, call: ApiCall) -> bool:
-    """Whether such a call has a span that nobody else makes."""
+    """Whether such a call needs a span here, because nothing else creates one."""
     settings = telemetry.settings
     if settings.span_convention == MONGODB or call.command in SENSITIVE_COMMANDS:
         return False
@@ -109,12 +109,12 @@ def _show(
     return span
 
 
-# Most calls succeed, so the wrappers ask nothing before one has failed.
+# Most calls succeed, so the wrappers do nothing until a call has failed.
 
 
 def _wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
-        # Without parameters, as what it wraps: to take any would cost ten times as much.
+        # No parameters, like the wrapped function: *args and **kwargs would cost ten times as much.
         @functools.wraps(original)
         def run(self: Any) -> Any:
             began = monotonic()
@@ -148,7 +148,7 @@ def _async_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
 
 
 def _giving_wrapper(found: FoundEntryPoint) -> Callable[..., Any]:
-    """The same for what only gives a connection: the call may fail for as long as it has that."""
+    """Return a wrapper for a function that only provides a connection for the actual call."""
 
     def wrap(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[..., Any]:
         def ending(self: Any, args: Any, kwargs: Any) -> Callable[[BaseException | None], None]:

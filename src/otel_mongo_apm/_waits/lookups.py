@@ -1,4 +1,4 @@
-"""PyMongo's look-ups of SRV records, wrapped: no event tells of them."""
+"""Wraps PyMongo's lookups of SRV records, which publish no event."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @quietly_shielded
 def _ended(client: Any, seconds: float, error: BaseException | None = None) -> None:
-    """Tell of a look-up that has ended."""
+    """Report a lookup that has ended."""
     listeners = (each for each in client.options.event_listeners if isinstance(each, PoolTelemetry))
     ours = next(listeners, None)
     if ours is None or not ours.telemetry.is_on or not is_instrumentation_enabled():

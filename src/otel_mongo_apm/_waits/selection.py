@@ -1,4 +1,4 @@
-"""PyMongo's server selection, wrapped: no event tells of it."""
+"""Wraps PyMongo's server selection, which publishes no event."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
     IsInForce = Callable[[], bool]
 
-# Where one of PyMongo's topologies keeps who observes it.
+# The attribute in which one of PyMongo's topologies stores its observer.
 _OBSERVER = "_otel_mongo_apm_observer"
 _UNKNOWN = object()
 
 
 class _SelectionObserver:
-    """Told how each server selection of one client ended."""
+    """Called at the end of each server selection of one client."""
 
     def __init__(self, pools: PoolTelemetry) -> None:
         self._telemetry = pools.telemetry
@@ -47,11 +47,11 @@ class _SelectionObserver:
         self._cluster = pools.cluster
         self._waits = pools.waits if isinstance(pools.waits, Waits) else None
         self._instruments = pools.telemetry.command_instruments
-        # In seconds; what took less has not waited.
+        # In seconds; shorter selections do not count as waits.
         self._threshold = pools.telemetry.settings.wait_span_threshold
 
     def is_needed(self, topology: Any, seconds: float) -> bool:
-        """Whether there is anything to tell of a selection that succeeded; mostly there is not."""
+        """Whether there is something to report about a successful selection; mostly there is not."""
         return seconds >= self._threshold or (
             self._sees_cluster and self._shows_something(topology)
         )
@@ -64,11 +64,11 @@ class _SelectionObserver:
     def ended(
         self, topology: Any, operation: Any, seconds: float, error: BaseException | None = None
     ) -> None:
-        """Tell of a selection that was slow or failed, and look at what it may have shown."""
+        """Report a slow or failed selection, and look at the cluster if it has changed."""
         if not self._telemetry.is_on:
             return
         if self._sees_cluster and (error or self._shows_something(topology)):
-            self._cluster.open()  # A load-balanced client has no heartbeats that would.
+            self._cluster.open()  # A load-balanced client has no heartbeats that would open it.
             self._cluster.have_told()
         if error or seconds >= self._threshold:
             failure = exception_failure(error) if error else None
@@ -92,10 +92,10 @@ def _find_observer(topology: Any) -> _SelectionObserver | None:
     observes = ours and (
         ours.telemetry.sees_cluster or ours.waits or ours.telemetry.settings.metrics
     )
-    # What every selection looks at, unshielded.
+    # Every selection reads this attribute without a shield.
     is_observable = hasattr(topology, "description")
     if ours and (client := ours.client()):
-        hide_ours(client)  # If its SRV record was looked up just now, its options are new.
+        hide_ours(client)  # The lookup of an SRV record may just have created new options.
     observer = _SelectionObserver(ours) if ours and observes and is_observable else None
     setattr(topology, _OBSERVER, observer)
     return observer
@@ -153,7 +153,7 @@ def _wrap_all() -> Iterator[Undo]:
 
 
 def observe_anew(client: Any) -> None:
-    """Let a client's next server selection find out who observes it."""
+    """Make a client's next server selection look up its observer again."""
     topology = topology_of(client)
     if topology is not None:
         vars(topology).pop(_OBSERVER, None)

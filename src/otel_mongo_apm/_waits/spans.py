@@ -1,4 +1,4 @@
-"""Wait spans: what a caller waited for before a command could be sent."""
+"""Wait spans: the waits of a caller before a command is sent."""
 
 from __future__ import annotations
 
@@ -52,18 +52,17 @@ def _next_command_attributes() -> Attributes:
 
 
 def _current(_: Timeline) -> None:
-    """Leave it to OpenTelemetry to take the current context."""
+    """Return None, so that OpenTelemetry uses the current context."""
 
 
 class Waits:
-    """Makes the wait spans of one client, each when its wait is over.
+    """Creates the wait spans of one client, each when its wait is over.
 
     Args:
         client: The client.
         telemetry: What all clients share.
         timeline: The client's cluster events.
-        parent: The context of the operation that waits. If there is none, a wait belongs to the
-            current context.
+        parent: Returns the context of the operation that waits. Default: the current context.
     """
 
     def __init__(
@@ -80,21 +79,21 @@ class Waits:
         self.take_settings()
 
     def take_settings(self) -> None:
-        """Take over the settings that can change."""
+        """Apply the settings that can change."""
         settings = self._telemetry.settings
         self._error_messages = settings.error_messages
         self._require_parent = settings.require_parent
         # In seconds.
         self.threshold = settings.wait_span_threshold
-        can_tell()  # If PyMongo is not what it was, that is said now.
+        can_tell()  # Warns now if PyMongo has changed.
 
     def selected(self, operation: str, seconds: float, failure: Failure | None = None) -> None:
-        """Tell of a server selection.
+        """Create the span of a server selection.
 
         Args:
-            operation: What the driver calls the operation that needs a server.
-            seconds: How long it took.
-            failure: Why there is no server.
+            operation: The driver's name of the operation that needs a server.
+            seconds: The duration in seconds.
+            failure: Why no server was found; None if one was found.
         """
         attributes = self._of_target()
         if operation:
@@ -110,16 +109,16 @@ class Waits:
         *,
         is_new: bool | None = None,
     ) -> None:
-        """Tell of a connection's check out.
+        """Create the span of a connection's check-out.
 
         Args:
-            address: The server's.
+            address: The address of the server.
             pool_name: The name of its pool.
-            seconds: How long it took.
-            failure: Why there is no connection.
-            is_new: Whether the caller has created the connection; None if it has none.
+            seconds: The duration in seconds.
+            failure: Why the caller got no connection; None if it got one.
+            is_new: Whether the caller has created the connection; None if it got none.
         """
-        # MongoDB's own convention knows a server only as the one that is contacted.
+        # In MongoDB's own convention, `server.address` is the server that was contacted.
         is_mongodb = self._telemetry.traces_operations
         contacted = server_attributes(address) if is_mongodb else peer_attributes(address)
         attributes = {**self._of_target(), **contacted, POOL_NAME: pool_name}
@@ -129,12 +128,12 @@ class Waits:
         self._span(CHECK_OUT_CONNECTION, attributes, seconds, failure)
 
     def looked_up(self, question: str, seconds: float, failure: Failure | None = None) -> None:
-        """Tell of a look-up of an SRV record.
+        """Create the span of a lookup of an SRV record.
 
         Args:
-            question: The name that was asked for.
-            seconds: How long it took.
-            failure: Why there is no answer.
+            question: The DNS name of the lookup.
+            seconds: The duration in seconds.
+            failure: Why it failed; None if it succeeded.
         """
         attributes = {**self._of_target(), DNS_QUESTION_NAME: question}
         self._span(LOOK_UP_SRV_RECORD, attributes, seconds, failure)
@@ -154,7 +153,7 @@ class Waits:
         end = time.time_ns()
         start = end - round(max(seconds, 0) * SECOND)
         context = self._parent(self._timeline)
-        # No command follows a wait that failed: its span stands for the call, unless that has one.
+        # No command follows a failed wait: its span represents the call, unless the call has one.
         error = failure if context is None else None
         attributes = {**attributes, **failure.attributes} if failure else attributes
         span = self._telemetry.tracer.start_span(
