@@ -37,6 +37,7 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py
 	@if [ -z "$$MONGODB_URI" ]; then $(BIN)/python examples/failover; \
 	else echo 'The failover demo needs servers of its own; unset MONGODB_URI to see it.'; fi
+	$(BIN)/python examples/demo.py slow_query
 
 jaeger: .venv/installed
 	$(BIN)/python examples/jaeger/local.py

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from otel_mongo_apm._view.exports import Exported, exported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -65,16 +65,21 @@ class InstrumentedProgram:
         script: The program.
         environment: Its whole environment.
         said: Called, in a thread, with each line that is not telemetry.
+        arguments: Those of its command line.
     """
 
     def __init__(
-        self, script: Path, environment: Mapping[str, str], said: Callable[[str], None]
+        self,
+        script: Path,
+        environment: Mapping[str, str],
+        said: Callable[[str], None],
+        arguments: Sequence[str] = (),
     ) -> None:
         self.printed: list[Exported] = []
         self._said = said
         python = Path(sys.executable)
         self._process = subprocess.Popen(
-            [python.with_name("opentelemetry-instrument"), python, script],
+            [python.with_name("opentelemetry-instrument"), python, script, *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             encoding="utf-8",

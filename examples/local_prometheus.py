@@ -1,6 +1,6 @@
 """A real Prometheus, started and stopped on this machine for tests and examples.
 
-with prometheus(["127.0.0.1:9464"], rules=[ALERTS]) as monitoring:
+with prometheus({"shop": ["127.0.0.1:9464"]}, rules=[ALERTS]) as monitoring:
     print(monitoring.series("mongodb_client_topology_writable", period))
 """
 
@@ -60,6 +60,12 @@ class Prometheus:
             for found in answer["result"]
         ]
 
+    def exemplars(self, expression: str, period: Period) -> list[dict[str, str]]:
+        """Return the labels of each exemplar of an expression's series."""
+        start, end = map(str, period)
+        found = self._ask("query_exemplars", query=expression, start=start, end=end)
+        return [exemplar["labels"] for each in found for exemplar in each["exemplars"]]
+
     def kind(self, name: str) -> str:
         """Tell a metric's type; a counter has no `_total` in this name."""
         [metadata] = self._ask("metadata", metric=name)[name]
@@ -90,26 +96,28 @@ def program_path(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def prometheus(targets: Sequence[str], rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes the targets every second."""
+def prometheus(
+    jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] = ()
+) -> Iterator[Prometheus]:
+    """Run a Prometheus that scrapes the targets of each job every second."""
     port = free_port()
     with workspace("prometheus") as directory:
         configuration = directory / "prometheus.json"  # Its YAML may be JSON.
-        configuration.write_text(json.dumps(_configuration(targets, rules)), encoding="utf-8")
+        configuration.write_text(json.dumps(_configuration(jobs, rules)), encoding="utf-8")
         command = [
             program_path("prometheus"),
             f"--config.file={configuration}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address={HOST}:{port}",
+            "--enable-feature=exemplar-storage",
         ]
         with serving(command, directory) as program:
             program.wait_for(f"http://{HOST}:{port}/-/ready")
             yield Prometheus(port)
 
 
-def _configuration(targets: Sequence[str], rules: Sequence[Path]) -> Mapping[str, Any]:
+def _configuration(jobs: Mapping[str, Sequence[str]], rules: Sequence[Path]) -> Mapping[str, Any]:
     every = f"{STEP:g}s"
-    job = {"job_name": "shop", "static_configs": [{"targets": list(targets)}]}
     return {
         "global": {
             "scrape_interval": every,
@@ -117,5 +125,12 @@ def _configuration(targets: Sequence[str], rules: Sequence[Path]) -> Mapping[str
             "evaluation_interval": every,
         },
         "rule_files": [str(path.resolve()) for path in rules],
-        "scrape_configs": [job],
+        "scrape_configs": [
+            {
+                "job_name": job,
+                "honor_labels": True,  # A Collector's have those of the applications.
+                "static_configs": [{"targets": list(targets)}],
+            }
+            for job, targets in jobs.items()
+        ],
     }

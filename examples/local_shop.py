@@ -58,8 +58,8 @@ def shop(uri: str, **settings: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def customers(url: str) -> Iterator[None]:
-    """Send requests all the time."""
-    command = [PYTHON, DIRECTORY / "load.py", "--url", url]
+def customers(url: str, *options: str) -> Iterator[None]:
+    """Send requests all the time; the options are those of `load.py`."""
+    command = [PYTHON, DIRECTORY / "load.py", "--url", url, *options]
     with workspace("customers") as directory, serving(command, directory):
         yield

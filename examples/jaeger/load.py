@@ -33,11 +33,13 @@ class Load:
 
     Args:
         url: Where the shop is.
+        pause: How many seconds a customer waits between two requests.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pause: float = PAUSE) -> None:
         self.replies: Counter[str] = Counter()
         self._url = url
+        self._pause = pause
         self._numbers = itertools.count(time.time_ns())  # Of orders; none comes twice.
         self._ending = threading.Event()
 
@@ -57,7 +59,7 @@ class Load:
             self.replies[
                 f"{method} {path.partition('/')[0]} {self._send(method, path, query)}"
             ] += 1
-            if self._ending.wait(PAUSE):
+            if self._ending.wait(self._pause):
                 return
 
     def _wishes(self, customer: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
@@ -89,9 +91,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--url", default="http://localhost:8000")
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
+    parser.add_argument("--pause", type=float, default=PAUSE)
     parser.add_argument("--seconds", type=float)
     arguments = parser.parse_args()
-    load = Load(arguments.url)
+    load = Load(arguments.url, arguments.pause)
     with contextlib.suppress(KeyboardInterrupt):
         load.run(arguments.customers, arguments.seconds)
     for reply, number in sorted(load.replies.items()):

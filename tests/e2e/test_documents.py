@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,14 +18,22 @@ from typing import TYPE_CHECKING
 import local_mongodb
 import pytest
 from mongod import or_skip
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from pymongo import MongoClient
+
+from otel_mongo_apm import event_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from local_mongodb import Mongod
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-# What is shown rather than run; what is in a file is read by the tests of what reads it.
-SHOWN = {"text", "json", "yaml", "promql"}
+# What is shown rather than run; what is in a file is read by the tests of what reads it, and what
+# is for MongoDB's shell is asked by tests/integration/test_comments.py.
+SHOWN = {"text", "json", "yaml", "promql", "javascript"}
 SHELL = {"bash", "console"}
 # What sets up. These tests run in what it has set up; CI runs it all on a new machine.
 SET_UP = re.compile(r"^(pip|make|git|nox|cd|docker|\.ci/run|\S*python3 -m venv)\b.*$", re.MULTILINE)
@@ -36,6 +45,10 @@ from pymongo import MongoClient
 
 with MongoClient(os.environ["MONGODB_URI"]) as client:
     print(client.admin.command("ping"))
+"""
+# A server's log, as the documents read it.
+SERVER_LOG = """\
+{"msg": "Slow query", "attr": {"command": {"comment": {"traceparent": "00-0af7651916cd-b7ad-01"}}}}
 """
 # Where documents say `MongoClient()` they mean the reader's own server.
 READERS_OWN = """import pymongo
@@ -61,17 +74,27 @@ def of(*languages: str) -> list[object]:
     ]
 
 
+def reads_server_log(block) -> bool:
+    return "mongod.log" in block.values[0]
+
+
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def server() -> Iterator[Mongod]:
     """A server of which the documents say that it is there."""
     with or_skip(), local_mongodb.standalone() as mongod:
-        yield mongod.uri.removeprefix("mongodb://").partition("/")[0]
+        yield mongod
+
+
+@pytest.fixture(scope="module")
+def address(server: Mongod) -> str:
+    return server.uri.removeprefix("mongodb://").partition("/")[0]
 
 
 @pytest.fixture
 def environment(tmp_path: Path, address: str) -> dict[str, str]:
     """A reader's: the package is installed, and nothing is exported to anywhere else."""
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
+    (tmp_path / "mongod.log").write_text(SERVER_LOG, encoding="utf-8")
     nowhere = {f"OTEL_{kind}_EXPORTER": "console" for kind in ("TRACES", "METRICS", "LOGS")}
     return {
         **os.environ,
@@ -100,7 +123,7 @@ def test_python(source, environment, address, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("source", of(*SHELL))
+@pytest.mark.parametrize("source", [each for each in of(*SHELL) if not reads_server_log(each)])
 def test_shell(source, environment, tmp_path):
     """What is typed into a shell runs."""
     lines = re.sub(r"^\$ ", "", source, flags=re.MULTILINE)
@@ -111,21 +134,48 @@ def test_shell(source, environment, tmp_path):
         assert "'ok': 1.0" in ran.stdout
 
 
+@pytest.mark.skipif(shutil.which("jq") is None, reason="There is no jq here.")
+@pytest.mark.parametrize("source", [*filter(reads_server_log, of(*SHELL))])
+def test_server_log(source, server, tmp_path):
+    """The traces of slow queries are found in a server's log, beside queries without a trace."""
+    caller = SpanContext(0xADA, 0xB0B, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with MongoClient(
+        server.uri, event_listeners=event_listeners(comment_propagation="trace")
+    ) as client:
+        orders = client["shop"]["orders"]
+        client["shop"].command("profile", 0, slowms=0)
+        orders.find_one()
+        orders.find_one(comment="mine")
+        with trace.use_span(NonRecordingSpan(caller)):
+            orders.find_one()
+        client["shop"].command("profile", 0, slowms=100)
+    shutil.copy(server.log, tmp_path / "mongod.log")
+
+    ran = run(["bash", "-euo", "pipefail", "-c", source.removeprefix("$ ")], os.environ, tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert set(ran.stdout.split()) == {f"{caller.trace_id:032x}"}
+
+
+ALL_SIGNALS = ("OTEL_TRACES_EXPORTER=", "OTEL_METRICS_EXPORTER=", "OTEL_LOGS_EXPORTER=")
+
+
 @pytest.mark.parametrize(
-    "source", [block for block in of(*SHELL) if "EXPORTER=none" in block.values[0]]
+    "source", [each for each in of(*SHELL) if all(name in each.values[0] for name in ALL_SIGNALS)]
 )
 def test_ends_at_once(source, environment, tmp_path):
-    """Where there is no collector, what is documented ends as soon as without any telemetry."""
+    """Where there is no collector, what is documented ends as soon as if nothing was exported."""
     environment = {k: v for k, v in environment.items() if not k.startswith("OTEL_")}
     lines = SET_UP.sub("true", re.sub(r"^\$ ", "", source, flags=re.MULTILINE))
     took = []
-    for program in ("python app.py", lines):
+    nothing = "export OTEL_{TRACES,METRICS,LOGS}_EXPORTER=none"
+    for program in (f"{nothing}\nopentelemetry-instrument python app.py", lines):
         began = time.monotonic()
         ran = run(["bash", "-euo", "pipefail", "-c", program], environment, tmp_path)
         took.append(time.monotonic() - began)
 
         assert ran.returncode == 0, ran.stderr
-    # Waiting for a collector takes more than ten seconds; to load OpenTelemetry, one or two.
+    # To wait for a collector takes more than ten seconds.
     assert took[1] < took[0] + 8
 
 

@@ -1,4 +1,4 @@
-"""The demonstrations, run as a user runs them: `make demo` in two parts."""
+"""The demonstrations, run as a user runs them: `make demo` in three parts."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def failover(picture) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def without_mongod(tmp_path: Path) -> Iterator[str]:
-    """The packages that are installed here, but for the one with mongod, as a PYTHONPATH."""
+    """Our package and those that are installed, but for the one with mongod, as a PYTHONPATH."""
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith("fiftyone"):
             (tmp_path / entry.name).symlink_to(entry)
-    return str(tmp_path)
+    return os.pathsep.join([str(EXAMPLES.with_name("src")), str(tmp_path)])
 
 
 def section(output: str, title: str) -> str:
@@ -108,6 +108,24 @@ def test_quickstart_order(quickstart):
     ]
 
     assert are_in_order(landmarks, quickstart.stdout)
+
+
+def test_slow_query():
+    """The slow query's demonstration shows what the server did without an index, and with one."""
+    if not os.environ.get("MONGODB_URI"):
+        need_mongod()
+    demonstration = run(QUICKSTART, "slow_query", COLUMNS="160")
+    without, with_index = re.split("--with-index", demonstration.stdout)
+
+    assert (demonstration.returncode, demonstration.stderr) == (0, "")
+    for part, title, summary in (
+        (without, "without an index", "COLLSCAN"),
+        (with_index, "with an index", "IXSCAN { customer: 1, total: -1 }"),
+    ):
+        landmarks = [f"── {title}  OK", "── find orders  OK", "── explain orders  OK"]
+        assert are_in_order([*landmarks, re.escape(f"plan.summary={summary} ")], part)
+    assert "has_sort_stage=True" in without
+    assert "has_sort_stage=False" in with_index
 
 
 def test_failover_ends_well(failover):

@@ -25,7 +25,7 @@ def made(tmp_path):
     for name in ("pyproject.toml", "tests/oldest.txt"):
         (tmp_path / name).touch()
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for environment in (".venv", ".venv-oldest"):
+    for environment in (".venv", ".venv-oldest", ".venv-recipes"):
         binaries = tmp_path / environment / "bin"
         binaries.mkdir(parents=True)
         (binaries / "pytest").write_text(FAILING)
@@ -43,8 +43,12 @@ def test_a_failure_hides_no_other(made):
     steps = [line.split() for line in (made / "pytest.log").read_text("utf-8").splitlines()]
 
     assert process.returncode != 0
-    assert [step[0] for step in steps] == [".venv/bin/pytest"] * 2 + [".venv-oldest/bin/pytest"] * 2
-    assert ["-n" in step for step in steps] == [True, False] * 2
+    assert [step[0] for step in steps] == [
+        *[".venv/bin/pytest"] * 2,
+        *[".venv-oldest/bin/pytest"] * 2,
+        ".venv-recipes/bin/pytest",
+    ]
+    assert ["-n" in step for step in steps] == [True, False, True, False, True]
 
 
 def test_steps_complement_each_other(made):

@@ -93,10 +93,20 @@ def wheel(built):
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
     """The Python of an environment where the wheel is installed, with PyMongo and no more."""
-    environment = tmp_path_factory.mktemp("environment")
+    return python_with(tmp_path_factory.mktemp("environment"), wheel, "pymongo")
+
+
+@pytest.fixture(scope="module")
+def python_with_motor(wheel, tmp_path_factory):
+    """The Python of an environment where Motor is installed, too, and brings PyMongo."""
+    return python_with(tmp_path_factory.mktemp("motor"), wheel, "motor")
+
+
+def python_with(environment, *packages):
+    """Make an environment and install packages there."""
     run(sys.executable, "-m", "venv", environment)
     python = environment / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, "pymongo")
+    run(python, "-m", "pip", "install", "--quiet", *packages)
     return python
 
 
@@ -303,20 +313,22 @@ def api(tmp_path):
     return shutil.copy(API, tmp_path)
 
 
-def test_mypy(python, api, tmp_path):
+def test_mypy(python_with_motor, api, tmp_path):
     """mypy finds the types of the installed package, and what it complains of is expected."""
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file="]
 
-    told = run(*mypy, "--python-executable", python, api, cwd=tmp_path).stdout
+    told = run(*mypy, "--python-executable", python_with_motor, api, cwd=tmp_path).stdout
     assert told == "Success: no issues found in 1 source file\n"
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs node")
-def test_pyright(python, api, tmp_path):
+def test_pyright(python_with_motor, api, tmp_path):
     """So does pyright."""
     pytest.importorskip("pyright")
     settings = {"typeCheckingMode": "strict", "reportUnnecessaryTypeIgnoreComment": "error"}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
 
-    told = run(sys.executable, "-m", "pyright", "--pythonpath", python, api, cwd=tmp_path).stdout
+    pyright = [sys.executable, "-m", "pyright", "--pythonpath", python_with_motor]
+
+    told = run(*pyright, api, cwd=tmp_path).stdout
     assert "0 errors, 0 warnings" in told

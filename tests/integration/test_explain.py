@@ -260,6 +260,15 @@ def test_no_connection_to_spare(telemetry, orders, mongodb_uri, monkeypatch):
     assert point.data.value == 1
 
 
+def test_drops_begin_with_zero(telemetry, mongodb_uri):
+    """The counter is there before anything is dropped, so that the first is an increase."""
+    MongoInstrumentor().instrument(explain_slower_than=60, **telemetry.providers)
+    with pymongo.MongoClient(mongodb_uri):
+        (point,) = telemetry.points("mongodb.client.query.explain.drops")
+
+    assert point.data.value == 0
+
+
 @pytest.fixture
 def refusing(orders):
     """A server that refuses to explain anything."""

@@ -65,7 +65,7 @@ def test_through_a_collector(recipe):
     server.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{listen}"
     with (
         collector(server.directory, LISTEN=listen, SCRAPED=scraped),
-        prometheus([scraped]) as monitoring,
+        prometheus({"shop": [scraped]}) as monitoring,
         server.served("/orders"),
     ):
         ask_two_workers(server, monitoring, "service_instance_id")
@@ -78,7 +78,7 @@ def test_a_port_for_each_worker(recipe):
     server = recipe("prometheus", "A port for each worker")
     server.replace("gunicorn.conf.py", "range(9464, 9474)", str(ports))
     with (
-        prometheus([f"{HOST}:{port}" for port in ports]) as monitoring,
+        prometheus({"shop": [f"{HOST}:{port}" for port in ports]}) as monitoring,
         server.served("/orders"),
     ):
         ask_two_workers(server, monitoring, "instance")

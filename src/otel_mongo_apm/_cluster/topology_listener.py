@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from .state import Cluster
 
 
-@shielded_listener
-class ServerTelemetry(ServerListener):
-    """Notes PyMongo's events about one client's servers.
+class _OfCluster:
+    """What both listeners have in common.
 
     Args:
         client: The client.
@@ -50,6 +49,11 @@ class ServerTelemetry(ServerListener):
         self.client = client
         self.telemetry = telemetry
         self.cluster = cluster
+
+
+@shielded_listener
+class ServerTelemetry(_OfCluster, ServerListener):
+    """Notes PyMongo's events about one client's servers."""
 
     def opened(self, event: ServerOpeningEvent) -> None:
         """Note that a server was added, unless an earlier event of the topology showed it."""
@@ -80,22 +84,8 @@ class ServerTelemetry(ServerListener):
 
 
 @shielded_listener
-class TopologyTelemetry(TopologyListener):
-    """Notes PyMongo's events about one client's topology.
-
-    Args:
-        client: The client.
-        telemetry: What all clients share.
-        cluster: The client's cluster.
-    """
-
-    # The object that created the listener, kept alive as long as the listener.
-    owner: object = None
-
-    def __init__(self, client: ClientReference, telemetry: Telemetry, cluster: Cluster) -> None:
-        self.client = client
-        self.telemetry = telemetry
-        self.cluster = cluster
+class TopologyTelemetry(_OfCluster, TopologyListener):
+    """Notes PyMongo's events about one client's topology."""
 
     def opened(self, event: TopologyOpenedEvent) -> None:  # noqa: ARG002
         """Note that monitoring has begun; a heartbeat may have shown it before."""

@@ -56,6 +56,8 @@ class SlowCommands:
         self._threshold = threshold
         self._text = sanitizer(1024, mask_keys=False)
         self._paused_until = 0.0
+        if instruments := telemetry.command_instruments:
+            instruments.start_counting_drops()
 
     def started(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
         """Keep a command's document while the command is in flight."""

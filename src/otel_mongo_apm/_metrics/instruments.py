@@ -272,6 +272,11 @@ class Instruments:
         """Set the counter of topology changes to 0, so that the first one counts as an increase."""
         self.description_changes.add(0, {}, NOBODYS_CONTEXT)
 
+    @quietly_shielded
+    def start_counting_drops(self) -> None:
+        """Let commands that are not explained be 0, so that the first is seen as an increase."""
+        self.explain_drops.add(0, {}, NOBODYS_CONTEXT)
+
     def _histogram(
         self, name: str, unit: str, description: str, buckets: Sequence[float] = DURATION_BUCKETS
     ) -> Histogram:

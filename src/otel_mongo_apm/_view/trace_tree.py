@@ -17,6 +17,10 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_SYSTEM_NAME,
 )
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_STACKTRACE
+from opentelemetry.semconv.attributes.network_attributes import (
+    NETWORK_PEER_ADDRESS,
+    NETWORK_PEER_PORT,
+)
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from rich.console import Group
 from rich.table import Table
@@ -60,6 +64,8 @@ TOLD_ELSEWHERE = {
     EXCEPTION_STACKTRACE,
     SERVER_ADDRESS,
     SERVER_PORT,
+    NETWORK_PEER_ADDRESS,
+    NETWORK_PEER_PORT,
 }
 # An event of a span that has the same does not repeat them.
 PLACES = {SERVER_ADDRESS, SERVER_PORT, REPLICA_SET_NAME}
@@ -174,11 +180,15 @@ def place(attributes: Mapping[str, Any]) -> str:
     'shop.users'
     >>> place({"db.namespace": "admin", "server.address": "::1", "server.port": 27017})
     'admin on ::1:27017'
+    >>> place({"server.address": "db.example", "network.peer.address": "db1.example"})
+    'db1.example'
     >>> place({"db.client.connection.pool.name": "db.example:27017"})
     'pool db.example:27017'
     """
+    # The server that was contacted says more than what the client is configured with.
+    peer = _joined(":", attributes, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT)
     namespace = _joined(".", attributes, DB_NAMESPACE, DB_COLLECTION_NAME)
-    server = _joined(":", attributes, SERVER_ADDRESS, SERVER_PORT)
+    server = peer or _joined(":", attributes, SERVER_ADDRESS, SERVER_PORT)
     asked = " on ".join(filter(None, [namespace, server]))
     pool = attributes.get(POOL_NAME, server)
     return asked if pool == server else f"{asked}  pool {pool}".strip()

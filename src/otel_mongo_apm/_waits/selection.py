@@ -51,7 +51,7 @@ class _SelectionObserver:
         self._threshold = pools.telemetry.settings.wait_span_threshold
 
     def is_needed(self, topology: Any, seconds: float) -> bool:
-        """Whether a successful selection has to be reported; mostly it has not."""
+        """Whether a successful selection is worth reporting; most are not."""
         return seconds >= self._threshold or (
             self._sees_cluster and self._shows_something(topology)
         )
