@@ -382,7 +382,9 @@ def listeners_of(client: Any) -> Any:
 
 def counted(client: Any) -> dict[str, int]:
     """A client's connections and callers, as we count them."""
-    pools = [pool for pool in listeners_of(client).pools.values() if not pool.is_closed]
+    ours = listeners_of(client).pools
+    ours.reconcile()
+    pools = [pool for pool in ours.values() if not pool.is_closed]
     for pool in pools:
         pool.drop_the_silent()
     return {

@@ -54,6 +54,8 @@ class Pool:
         self.attributes: Attributes = {POOL_NAME: self.name}
         # How many callers may wait before we check which of them still do.
         self._room = 0
+        # Those that were not idle in PyMongo's own pool when it was last read.
+        self._missing: set[int] = set()
 
     @property
     def idle(self) -> int:
@@ -76,9 +78,10 @@ class Pool:
         return was_open
 
     def reconcile(self, held: Callable[[], Held | None]) -> None:
-        """Correct the used connections by those of PyMongo's own pool.
+        """Count no more connections than PyMongo's own pool has.
 
-        PyMongo publishes no check-in if the task is cancelled or the greenlet killed during it.
+        It publishes nothing when it loses a connection, or has one back, while a task is cancelled
+        or a greenlet killed.
 
         Args:
             held: Returns the connections of PyMongo's pool, if they can be read.
@@ -95,6 +98,11 @@ class Pool:
         for connection in (*lost, *vanished):
             if self.used.get(connection) is used[connection]:
                 self.used.pop(connection, None)
+        # A connection that PyMongo does not have as idle may be on its way to a caller. If it is
+        # missing twice in a row, PyMongo has lost it.
+        missing = self.connections.difference(list(self.used)) - found.idle
+        self.connections -= missing & self._missing
+        self._missing = missing
 
     def create(self, connection: int) -> None:
         """Note who creates a connection, and when."""
