@@ -80,7 +80,7 @@ ALL_OF_SRV = ALL_OF_MONGODB | {LOOKUP}
 SRV = "_resolve_srv_info: clients cannot be instrumented before their SRV record is looked up"
 ALL_OF_EXISTING = {
     "existing": {"find users", "select server", "comment"},
-    **{kind: ALL_OF_SRV for kind in LOOKED_UP_LATE},
+    **dict.fromkeys(LOOKED_UP_LATE, ALL_OF_SRV),
 }
 
 
@@ -157,6 +157,7 @@ CASES = [
         "_topology_settings",
         (("", r"\b_topology_settings\b", "_settings_of_topology"),),
         "_topology_settings._stack: unclosed clients show a frame of otel-mongo-apm",
+        also=(TARGET,),
         told={STACK: {"ours"}},
     ),
     Case(
@@ -201,7 +202,6 @@ CASES = [
         EXISTING,
         lost=ALL_OF_EXISTING,
     ),
-    Case("_topology_settings", (renamed("_topology_settings"),), TARGET),
     Case("seeds", (renamed("seeds"),), TARGET),
     Case("fqdn", (renamed("fqdn"),), TARGET),
     Case(
