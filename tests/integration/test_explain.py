@@ -314,6 +314,30 @@ def test_no_connection_to_spare(telemetry, orders, mongodb_uri, monkeypatch):
     assert point.data.value == 1
 
 
+@needs_async
+def test_tasks_that_were_cancelled(explaining, orders, mongodb_uri, monkeypatch):
+    """Tasks that were cancelled while they waited for a connection do not wait for ever."""
+    monkeypatch.setattr(explanation, "PATIENCE", 0.5)
+
+    async def work():
+        async with pymongo.AsyncMongoClient(mongodb_uri, maxPoolSize=1) as client:
+            users, slow = client.shop.users, {"$where": "sleep(200) || true"}
+            await users.insert_one({})
+            holder = asyncio.create_task(users.find_one(slow))
+            await asyncio.sleep(0.05)
+            waiting = asyncio.create_task(users.find_one())
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            await asyncio.wait([holder, waiting])
+            await client.shop.orders.find_one({"customer": 3})
+            while explainers():
+                await asyncio.sleep(0.02)
+
+    asyncio.run(work())
+
+    assert len(explained(explaining)) == 1
+
+
 def test_drops_begin_with_zero(telemetry, mongodb_uri):
     """The counter is there before anything is dropped, so that the first is an increase."""
     MongoInstrumentor().instrument(explain_slower_than=60, **telemetry.providers)
