@@ -129,14 +129,14 @@ class Explanation:
         self._loop = loop
 
     @quietly_shielded
-    def ask(self) -> None:
-        """Ask the server and report its answer."""
+    def ask(self) -> bool:
+        """Ask the server and report its answer; return whether it was asked."""
         client = self._asker.client()
         if client is None or not self._asker.telemetry.is_on:
-            return
+            return False
         if not self._has_room():
             self._asker.dropped()
-            return
+            return False
         start = time.time_ns()
         try:
             reply = self._reply(client)
@@ -149,6 +149,7 @@ class Explanation:
         else:
             if reply:
                 self._tell(plan_attributes(reply), start)
+        return True
 
     def _has_room(self) -> bool:
         deadline = time.monotonic() + PATIENCE
