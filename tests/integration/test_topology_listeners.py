@@ -96,6 +96,22 @@ def test_close(listening, mongodb_uri):
     assert listening.points("mongodb.client.topology.writable") == []
 
 
+@of_each_kind
+def test_clients_that_are_closed_at_once(kind, listening, mongodb_uri):
+    """A client that is closed before PyMongo has published its events still shows its discovery."""
+
+    async def work():
+        client = kind.make(mongodb_uri)
+        await settle(client.admin.command("ping"))
+        await settle(client.close())
+
+    kind.run(work())
+    eventually(lambda: listening.named(DISCOVERY), "the discovery")
+
+    (span,) = listening.named(DISCOVERY)
+    assert span.status.is_ok
+
+
 def test_the_price(listening, mongodb_uri):
     """To close a client takes up to half a second. If it takes none, PyMongo has mended it."""
     took = []

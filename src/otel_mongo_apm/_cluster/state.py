@@ -151,7 +151,8 @@ class Cluster:
     def take(self, description: TopologyDescription) -> None:
         """Note a change of the topology from PyMongo's own event; servers have separate events."""
         with self._looking:
-            if self.is_open and not self.is_closed:
+            # Even of a client that is closed: what happened within the last second comes only then.
+            if self.is_open:
                 self.description = description
                 self._compare(self._topology(description), self._told_changes)
 
