@@ -330,8 +330,7 @@ def test_tasks_that_were_cancelled(explaining, orders, mongodb_uri, monkeypatch)
             waiting.cancel()
             await asyncio.wait([holder, waiting])
             await client.shop.orders.find_one({"customer": 3})
-            while explainers():
-                await asyncio.sleep(0.02)
+            await asyncio.to_thread(eventually, lambda: not explainers(), "the thread's end")
 
     asyncio.run(work())
 

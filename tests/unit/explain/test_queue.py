@@ -114,7 +114,7 @@ def test_no_thread_to_be_had(explanations, monkeypatch):
     with monkeypatch.context() as patched:
 
         def start(_):
-            raise RuntimeError("can't start new thread")
+            raise RuntimeError
 
         patched.setattr(threading.Thread, "start", start)
         assert not explanations.add(lambda: True)
