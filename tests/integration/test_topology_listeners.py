@@ -143,9 +143,9 @@ def test_outside_of_an_event_loop(listening, mongodb_uri, caplog):
     assert not any(map(has_them, clients))
     (warning,) = warnings(caplog)
     assert warning == (
-        "A client does not get the listeners that topology_listeners asks for: it is an"
-        " AsyncMongoClient that is made outside of a running event loop. Its cluster is observed"
-        " at each heartbeat instead, as it is by default."
+        "topology_listeners=True has no effect for a client: it is an AsyncMongoClient that is made"
+        " outside of a running event loop. Its cluster is observed at each heartbeat instead, as by"
+        " default."
     )
     eventually(lambda: len(listening.named(DISCOVERY)) == 2, "both discoveries")
 
