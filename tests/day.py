@@ -1,6 +1,6 @@
 """A day of an application with MongoDB: what goes wrong in it, and what a real Prometheus sees.
 
-The day takes a minute and a half. So the alerts of `examples/grafana` are hastened: see `hastened`.
+The day takes some two minutes. So the alerts of `examples/grafana` are hastened: see `hastened`.
 """
 
 from __future__ import annotations

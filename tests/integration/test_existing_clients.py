@@ -63,7 +63,7 @@ def test_what_comes_too_late(client, telemetry, caplog):
     instrument_client(client, **telemetry.providers)
 
     (record,) = caplog.records
-    assert "the pools that it has are not measured" in record.message
+    assert "Its existing pools are not measured" in record.message
 
 
 def test_in_time(mongodb_uri, telemetry, caplog):

@@ -68,8 +68,10 @@ cursors.MAX_CURSORS = 100
 in_flight.MAX_RETRIES = 100
 # What grows for as long as there are names that were not met before.
 NAMES = {"_Names._admitted", "_Keys"}
-# One series for each command. Of all there could be, some would only come late: they are the SDK's.
-ONE_SERIES = View(instrument_name="*", attribute_keys={"db.operation.name"})
+# A call that sends no command is measured, too, but has no server.
+SERVER = "network.peer.port"
+# Few series for each command. Of all there could be, some would only come late: they are the SDK's.
+FEW_SERIES = View(instrument_name="*", attribute_keys={"db.operation.name", SERVER})
 
 
 class Counts(SpanProcessor, SpanExporter):
@@ -380,7 +382,9 @@ def listeners_of(client: Any) -> Any:
 
 def counted(client: Any) -> dict[str, int]:
     """A client's connections and callers, as we count them."""
-    pools = [pool for pool in listeners_of(client).pools.values() if not pool.is_closed]
+    ours = listeners_of(client).pools
+    ours.reconcile()
+    pools = [pool for pool in ours.values() if not pool.is_closed]
     for pool in pools:
         pool.drop_the_silent()
     return {
@@ -440,6 +444,7 @@ def measured(reader: InMemoryMetricReader) -> int:
         for metric in scope.metrics
         if metric.name == "db.client.operation.duration"
         for point in metric.data.data_points
+        if SERVER in point.attributes
     )
 
 
@@ -500,7 +505,7 @@ def soak(seconds: float, workers: int, seed: int, *, is_instrumented: bool = Tru
         tracers = TracerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(counts))
         tracers.add_span_processor(counts)
-        meters = MeterProvider([soaking.reader], views=[ONE_SERIES])
+        meters = MeterProvider([soaking.reader], views=[FEW_SERIES])
         if is_instrumented:
             MongoInstrumentor().instrument(
                 tracer_provider=tracers, meter_provider=meters, events="both"

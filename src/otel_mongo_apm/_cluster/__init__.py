@@ -1,4 +1,4 @@
-"""Servers, heartbeats and the topology: their state, and what is told of its changes.
+"""Servers, heartbeats and the topology: their state, and how changes are reported.
 
 `_commands` and the packages above it may import it.
 """

@@ -1,4 +1,4 @@
-"""What has changed between two looks at a cluster, as events."""
+"""The differences between two looks at a cluster, as events."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 
 def changes(old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
-    """What has happened between two looks, servers first.
+    """Yield what has happened between two looks, servers first.
 
     Args:
-        old: What was known.
-        new: What is known now.
-        time: Now, in nanoseconds since the epoch.
+        old: The previous state.
+        new: The current state.
+        time: The current time, in nanoseconds since the epoch.
     """
     for address in new.servers.keys() - old.servers.keys():
         yield server_opened(address, new, time)
@@ -72,7 +72,7 @@ def server_closed(address: Address, topology: Topology, time: int) -> ClusterEve
 def server_changed(
     address: Address, old: Server, new: Server, topology: Topology, time: int
 ) -> ClusterEvent:
-    """A server that has become another."""
+    """A server whose type has changed."""
     attributes: Attributes = {
         **server_attributes(address),
         SERVER_TYPE: new.type,
@@ -96,7 +96,7 @@ def _topology_changed(old: Topology, new: Topology, time: int) -> ClusterEvent:
         CLIENT_TOPOLOGY_DESCRIPTION_CHANGED,
         time,
         attributes,
-        # All servers of one without a name may have been dropped.
+        # A topology without a name is described by its servers, but it may have none left.
         topology_line(new if new.replica_set or new.servers else old, topology_change(old, new)),
         is_warning=old.is_writable and not new.is_writable,
     )

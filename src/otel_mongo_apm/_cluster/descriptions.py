@@ -1,4 +1,4 @@
-"""What a client knows of its cluster, taken from PyMongo's description."""
+"""What a client knows about its cluster, from PyMongo's description."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TOPOLOGY_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server, as the client knows it.
+    """One server as the client sees it.
 
     Args:
         type: One of the values of `SERVER_TYPES`.
@@ -56,16 +56,16 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All servers of a cluster, as the client knows them.
+    """All servers of a cluster as the client sees them.
 
     Args:
         type: One of the values of `TOPOLOGY_TYPES`.
         replica_set: Its name, if it is one.
-        is_writable: Whether a server would take a write.
-        is_readable: Whether a server would take a read, with any read preference.
-        primary: The replica set's primary; while there is none, the last one there was.
+        is_writable: Whether at least one server accepts writes.
+        is_readable: Whether at least one server accepts reads, with any read preference.
+        primary: The replica set's primary; while there is none, the last one.
         servers: Each server by its address.
-        app_name: What the client calls its application, if it does.
+        app_name: The client's `appName`, if it has one.
     """
 
     type: str = UNKNOWN
@@ -78,7 +78,7 @@ class Topology:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is known and nothing went wrong: not yet, or no longer, connected."""
+        """Whether all servers are unknown without an error: not yet, or no longer, connected."""
         return all(
             server.type == UNKNOWN and server.reason is None for server in self.servers.values()
         )
@@ -90,14 +90,14 @@ class Topology:
 
     @property
     def state(self) -> tuple[str, bool, bool, str | None]:
-        """What makes a change of the topology, beyond those of its servers."""
+        """The values whose change is a change of the topology, besides those of its servers."""
         return self.type, self.is_writable, self.is_readable, self.replica_set
 
 
 def topology(
     description: TopologyDescription, last_primary: Address | None, app_name: str | None = None
 ) -> Topology:
-    """Take from PyMongo's description what we tell."""
+    """Extract what we report from PyMongo's topology description."""
     servers = description.server_descriptions()
     primary = next((a for a, s in servers.items() if s.server_type_name == "RSPrimary"), None)
     return Topology(
@@ -112,7 +112,7 @@ def topology(
 
 
 def server(description: ServerDescription) -> Server:
-    """Take from PyMongo's description of a server what we tell."""
+    """Extract what we report from PyMongo's server description."""
     error = description.error
     return Server(
         type=SERVER_TYPES.get(description.server_type_name, UNKNOWN),
@@ -121,7 +121,7 @@ def server(description: ServerDescription) -> Server:
 
 
 def age_of_change(old: Topology, new: Topology, description: TopologyDescription) -> float:
-    """How long ago, in seconds, the driver learned of a change; long if heartbeats are rare."""
+    """Return how long ago, in seconds, the driver learned of a change."""
     now, servers = time.monotonic(), description.server_descriptions()
     changed = (a for a, server in new.servers.items() if server != old.servers.get(a))
     updates = [servers[address].last_update_time for address in changed]

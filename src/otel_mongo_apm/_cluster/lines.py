@@ -1,4 +1,4 @@
-"""What is said of cluster events, to people and in MongoDB's words."""
+"""The text of the log lines about cluster events, in MongoDB's terms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .descriptions import Server, Topology
 
-# Of a topology without a name so many servers are named.
+# How many servers describe a topology without a name.
 MAX_NAMED = 3
 
 _SERVER_WORDS = {ours: mongodbs for mongodbs, ours in SERVER_TYPES.items()}
@@ -21,18 +21,18 @@ _TOPOLOGY_WORDS = {ours: mongodbs for mongodbs, ours in TOPOLOGY_TYPES.items()}
 
 
 def topology_line(topology: Topology, text: str) -> str:
-    """Say something of a topology: by its replica set's name, or else by its servers."""
+    """Write a line about a topology, named by its replica set or else by its servers."""
     return f"Topology {_title(topology)}{_application(topology)}: {text}"
 
 
 def server_line(address: Address, topology: Topology, text: str) -> str:
-    """Say something of a server."""
+    """Write a line about a server."""
     of = f" of {topology.replica_set}" if topology.replica_set else ""
     return f"Server {written(address)}{of}{_application(topology)}: {text}"
 
 
 def server_change(old: Server, new: Server) -> str:
-    """Say what a server has become, and why.
+    """Describe how a server has changed, and why.
 
     >>> from otel_mongo_apm._cluster.descriptions import Server
     >>> from otel_mongo_apm._driver.reasons import Reason
@@ -44,7 +44,7 @@ def server_change(old: Server, new: Server) -> str:
 
 
 def topology_change(old: Topology, new: Topology) -> str:
-    """Say what a topology has become.
+    """Describe how a topology has changed.
 
     >>> from otel_mongo_apm._cluster.descriptions import Topology
     >>> topology_change(Topology(), Topology("replica_set_no_primary", is_readable=True))

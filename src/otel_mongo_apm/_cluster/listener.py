@@ -1,10 +1,10 @@
-"""Heartbeats: the occasions to look at the cluster.
+"""The heartbeat listener: looks at the cluster on each heartbeat.
 
-There is no listener to servers or to the topology here, for they do harm. PyMongo puts their
-events into a queue that holds 100 and blocks when it is full, an `AsyncMongoClient` for good; for
-their sake it starts a task as soon as a client is made, so that an `AsyncMongoClient` could not be
-made outside of an event loop any more; and it takes half a second to close a client. What they
-tell is in the client's live description too, and there without their delay of up to a second.
+By default we use no server and topology listeners, because of their side effects. PyMongo puts
+their events into a queue with 100 entries, and blocks when it is full: an `AsyncMongoClient` blocks
+forever. For these listeners, PyMongo starts a task in the constructor, so an `AsyncMongoClient` can
+no longer be created outside of an event loop. And closing a client takes half a second. The
+client's topology description contains the same information, without a delay of up to a second.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
 @shielded_listener
 class HeartbeatTelemetry(ServerHeartbeatListener):
-    """Measures one client's heartbeats and takes each as an occasion to look at the cluster.
+    """Measures one client's heartbeats, and looks at the cluster on each of them.
 
-    PyMongo's monitors call it, so it tells nothing by itself: a log handler that is slow would
-    make an outage longer, and one that waits for MongoDB would make it last.
+    PyMongo's monitors call this listener, so it does not report anything itself. A slow log handler
+    would prolong an outage, and a log handler that waits for MongoDB would block the monitor.
 
     Args:
         client: The client.
@@ -54,7 +54,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         cluster: The client's cluster.
     """
 
-    # Whoever put it together; kept for as long as the listener is.
+    # The object that created the listener, kept alive as long as the listener.
     owner: object = None
 
     def __init__(self, client: ClientReference, telemetry: Telemetry, cluster: Cluster) -> None:
@@ -64,7 +64,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         self._instruments = telemetry.topology_instruments
 
     def started(self, event: ServerHeartbeatStartedEvent) -> None:  # noqa: ARG002
-        """Look: a check of a server begins when the last one's result is known."""
+        """Look: the result of a check is known when the next check begins."""
         if self.telemetry.is_on:
             if not self.cluster.is_open and not is_background():
                 self.cluster.untold.append(warn_of_unknown_background)
@@ -75,7 +75,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         """Measure a check."""
         if self.telemetry.is_on:
             self._measure(event, {HEARTBEAT_AWAITED: event.awaited})
-            # The driver is about to say what this server is; the next check may be far away.
+            # The driver is about to update this server's description; the next check may be late.
             if not self.cluster.is_known(event.connection_id):
                 self.cluster.have_told()
 
@@ -83,7 +83,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         """Measure a check, and note its failure."""
         if not self.telemetry.is_on:
             return
-        # Else nothing has failed; a client is being closed, or was.
+        # Otherwise nothing has failed: the client is closed or being closed.
         if not is_cancelled_check(event.reply) and self.cluster.is_open:
             self._note_failure(event)
         self.cluster.have_told()
@@ -99,7 +99,7 @@ class HeartbeatTelemetry(ServerHeartbeatListener):
         attributes: Attributes,
     ) -> None:
         if self._instruments:
-            # Wall clocks can be set back.
+            # The wall clock may have been set back.
             seconds = max(event.duration, 0.0)
             attributes = {**server_attributes(event.connection_id), **attributes}
             self._instruments.heartbeat_duration.record(seconds, attributes, NOBODYS_CONTEXT)

@@ -22,7 +22,7 @@ _lines = logging.getLogger(f"{SCOPE_NAME}.cluster")
 
 
 class ClusterLog:
-    """Where the events of one client's cluster are logged."""
+    """Logs the events of one client's cluster."""
 
     def __init__(self, settings: Settings) -> None:
         self._has_lines = settings.events != "none"
@@ -31,18 +31,18 @@ class ClusterLog:
         self._story = Story()
 
     def opened(self) -> None:
-        """Begin anew: the client has just been opened."""
+        """Reset: the client was just opened."""
         self._story.begin()
 
     def tell(self, event: ClusterEvent) -> None:
-        """Log an event; what only repeats another one is no log event."""
+        """Log an event. If it only repeats another one, it is not emitted as a log event."""
         line = self._story.line(event)
         if self._has_records and not line.repeats:
             self._logger.emit(_record(event, line.text))
         self._write(line)
 
     def review(self) -> None:
-        """Log what has waited for long enough."""
+        """Log a line that was held back for long enough."""
         if line := self._story.overdue():
             self._write(line)
 

@@ -1,4 +1,4 @@
-"""Everything that is told when something has happened in a cluster: log, spans, counts."""
+"""Reports the events of a cluster: log, spans, counts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class ClusterReport:
-    """Where the events of one client's cluster are told. One thread at a time calls it.
+    """Reports the events of one client's cluster. Only one thread at a time calls it.
 
     Times are in nanoseconds since the epoch.
 
     Args:
-        log: Where they are logged.
-        spans: Where the discovery and outages are told.
-        instruments: Where changes are counted, if they are.
+        log: Logs the events.
+        spans: Creates the spans of the discovery and of outages.
+        instruments: Counts changes; None if they are not measured.
     """
 
     def __init__(
@@ -44,36 +44,36 @@ class ClusterReport:
         return self._spans.is_unfinished
 
     def opened(self, time: int) -> None:
-        """Begin: the client has just been opened."""
+        """Begin: the client was just opened."""
         self._log.opened()
         self._spans.opened(time)
 
     def happened(self, event: ClusterEvent) -> None:
-        """Tell an event that is no change of a description."""
+        """Report an event that is not a change of a description."""
         self._spans.happened(event)
         self._log.tell(event)
 
     def changed(self, old: Topology, new: Topology, events: list[ClusterEvent], time: int) -> None:
-        """Tell a change."""
+        """Report a change."""
         try:
             self._spans.changed(old, new, events, time)
-        finally:  # A sampler or a processor that raises keeps it out of its own spans only.
+        finally:  # If a sampler or processor raises, only the spans are affected.
             for event in events:
                 self._count(event, new)
                 self._log.tell(event)
 
     def ended(self, topology: Topology, time: int, why: str) -> None:
-        """End what is unfinished.
+        """End a discovery or outage that is in progress.
 
         Args:
-            topology: What is known of it in the end.
-            time: When.
-            why: What has happened to the client.
+            topology: The last known state.
+            time: The time of the end.
+            why: What happened to the client.
         """
         self._spans.ended(topology, time, why)
 
     def review(self, topology: Topology) -> None:
-        """Tell what has lasted for long enough."""
+        """Report what has been in progress for long enough."""
         self._spans.review(topology, clocks.time_ns())
         self._log.review()
 
@@ -82,7 +82,7 @@ class ClusterReport:
             return
         if event.name == CLIENT_TOPOLOGY_DESCRIPTION_CHANGED:
             self._instruments.description_changes.add(1, {}, NOBODYS_CONTEXT)
-            if new.replica_set:  # Its first other primary is then seen as an increase.
+            if new.replica_set:  # So that its first change of primary counts as an increase.
                 attributes = new.replica_set_attributes
                 self._instruments.primary_changes.add(0, attributes, NOBODYS_CONTEXT)
         elif event.name == CLIENT_TOPOLOGY_PRIMARY_CHANGED:

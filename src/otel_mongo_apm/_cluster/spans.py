@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from .timeline import ClusterEvent, Timeline
 
 SECOND = 1_000_000_000
-# A part that lasts longer is ended as it is, and another one begun.
+# A part that has lasted this long, in seconds, ends, and another one begins.
 MAX_PART = 60 * SECOND
-# Trouble this shortly before, in nanoseconds, is why it happened.
+# Warnings this shortly before an outage, in nanoseconds, belong to it.
 PRELUDE = SECOND // 10
-# What an outage and a discovery that has failed say of themselves.
+# The status descriptions of an outage and of a failed discovery.
 DESCRIPTIONS = {
     TOPOLOGY_DISCOVERY: "No usable server",
     TOPOLOGY_OUTAGE: "No writable server",
@@ -40,23 +40,23 @@ MAX_LATE_EVENTS = 28
 
 
 def _lead() -> int:
-    """How far the clock is ahead of the monotonic one, in nanoseconds."""
+    """Return how far the wall clock is ahead of the monotonic clock, in nanoseconds."""
     return clocks.time_ns() - clocks.monotonic_ns()
 
 
 @dataclass(slots=True)
 class _Story:
-    """What is being told; its span is made when a part of it ends.
+    """A discovery or outage in progress; each part of it becomes a span when the part ends.
 
     Args:
         name: The span's name.
         began: When it began, in nanoseconds since the epoch.
-        part_began: When the part that is not told yet began.
-        primary: The primary before.
-        early: The first events. With the latest they are as many as a span holds.
+        part_began: When the current part began.
+        primary: The primary before it.
+        early: The first events. Together with the latest, they are as many as a span holds.
         late: The latest events.
-        links: To the part before.
-        lead: How far ahead of the monotonic clock the one was that it began by.
+        links: The link to the previous part.
+        lead: How far the wall clock was ahead of the monotonic clock when it began.
     """
 
     name: str
@@ -72,14 +72,14 @@ class _Story:
         (self.early if len(self.early) < MAX_EARLY_EVENTS else self.late).append(event)
 
     def by_its_clock(self, time: int) -> int:
-        """A time of now by the clock that it began by, if that was set meanwhile."""
+        """Correct a time if the wall clock was set since the beginning."""
         difference = _lead() - self.lead
         time = time - difference if abs(difference) > SECOND else time
         return max(time, self.part_began)
 
 
 class ClusterSpans:
-    """Tells of one client's cluster: how it was found, and when it could not be written to.
+    """Creates the spans of one client's cluster: its discovery and its outages.
 
     Times are in nanoseconds since the epoch.
     """
@@ -99,12 +99,12 @@ class ClusterSpans:
         self._story = _Story(TOPOLOGY_DISCOVERY, time, time)
 
     def happened(self, event: ClusterEvent) -> None:
-        """Tell an event, if there is something to tell it in."""
+        """Add an event to the discovery or outage in progress, if there is one."""
         if self._story:
             self._story.add(event)
 
     def changed(self, old: Topology, new: Topology, events: list[ClusterEvent], time: int) -> None:
-        """Begin or end what the change begins or ends; its events are in it either way."""
+        """Begin or end a discovery or outage; it contains the events of this change, too."""
         if old.is_writable and not new.is_writable:
             self._begin_outage(old, time)
         for event in events:
@@ -113,19 +113,19 @@ class ClusterSpans:
             self._end(self._story, new, self._story.by_its_clock(time))
 
     def ended(self, topology: Topology, time: int, why: str) -> None:
-        """End what is unfinished.
+        """End a discovery or outage that is in progress.
 
         Args:
-            topology: What is known of it in the end.
-            time: When.
-            why: What has happened to the client.
+            topology: The last known state.
+            time: The time of the end.
+            why: What happened to the client.
         """
         story, self._story = self._story, None
         if story:
             self._end_part(story, topology, story.by_its_clock(time), f" until {why}")
 
     def review(self, topology: Topology, time: int) -> None:
-        """End a part that has become too long, and begin another."""
+        """End the current part if it has lasted too long, and begin another one."""
         story = self._story
         if story is None or (end := story.by_its_clock(time)) - story.part_began < MAX_PART:
             return
@@ -154,7 +154,7 @@ class ClusterSpans:
     def _end_part(
         self, story: _Story, topology: Topology, time: int, until: str | None
     ) -> list[Link]:
-        """Make the span of a part; an error, with its description up to an end, if there is one."""
+        """Create the span of a part; it is an error, with a description, unless it succeeded."""
         if not self._telemetry.events_in_spans:
             return []
         span = self._telemetry.tracer.start_span(

@@ -1,9 +1,9 @@
 """The cluster as one client sees it.
 
-Each of PyMongo's prompt events (heartbeats, cleared pools, server selection) is taken for an
-occasion to look at the client's live description. To look is quick and allowed anywhere, even
-under PyMongo's locks. What runs other people's code is told from elsewhere: by a thread of our own,
-at a collection of metrics, by whoever closes the client.
+On each of PyMongo's immediate events (heartbeats, cleared pools, server selection) we look at the
+client's topology description. Looking is fast and allowed everywhere, even while PyMongo holds
+locks. Telling runs other people's code, so it happens elsewhere: in a thread of our own, at a
+collection of metrics, or in the thread that closes the client.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
     from .report import ClusterReport
     from .timeline import Timeline
 
-    # From what was known, what is known and the time to what has happened.
+    # Returns the events, given the previous state, the current state and the time.
     Changes = Callable[[Topology, Topology, int], Iterator[ClusterEvent]]
 
-# So many changes wait at most. They do if a log handler, or whatever else is told, blocks for good.
+# The maximum number of changes that wait. They accumulate if, say, a log handler blocks forever.
 MAX_UNTOLD = 1000
 
 
 class Cluster:
-    """What one client knows of its servers, and what has happened that nobody was told of yet.
+    """What one client knows about its servers, and the changes that have not been told yet.
 
     Args:
         client: The client.
-        timeline: Where its events go at once.
-        report: Where they are told when the time has come.
+        timeline: Gets the events at once.
+        report: Tells the events later.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Cluster:
         self._client = client
         self._timeline = timeline
         self._report = report
-        # Whether PyMongo's own events say what has changed, so that looking is left to them.
+        # Whether PyMongo's own events report changes, so that we do not look ourselves.
         self.is_told = False
-        # Whether it is in the child of a fork, where nobody has used the client yet.
+        # Whether this is a forked child in which nobody has used the client yet.
         self.is_inherited = False
         self._know_nothing()
 
     def start_anew(self) -> None:
-        """Know nothing; in the child of a fork, even a lock may be one that nobody releases."""
+        """Reset everything; in a forked child, a thread of the parent may hold a lock."""
         self.is_inherited = True
         self._know_nothing()
 
@@ -83,33 +83,33 @@ class Cluster:
         self._looking = threading.Lock()
         self._telling = threading.Lock()
         self.description: TopologyDescription | None = None
-        # What has happened that nobody was told of yet.
+        # The changes that have not been told yet.
         self.untold: deque[Callable[[], None]] = deque(maxlen=MAX_UNTOLD)
         self._of_servers: deque[ClusterEvent] = deque(maxlen=MAX_UNTOLD)
         self.topology = Topology()
         self.types_seen: dict[Address, set[str]] = {}
         self.is_open = False
-        # PyMongo does not say so of a client whose SRV record was not looked up yet.
+        # PyMongo has no such state for a client whose SRV record is not looked up yet.
         self._was_closed = False
         self._app_name: str | None = None
-        # When it last changed, by the monotonic clock.
+        # The monotonic time of the last change.
         self._changed_at = 0.0
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client was closed, or is gone; its listeners may be collected only later."""
+        """Whether the client was closed or garbage-collected; its listeners may live longer."""
         client = self._client()
         if client is None:
             return self._client.is_gone
         return self._was_closed or is_closed(client)
 
     def has_dropped(self, address: Address) -> bool:
-        """Whether the client goes on without a server."""
+        """Whether the client is used without any server."""
         description = self._live_description()
         return description is not None and not description.has_server(address)
 
     def open(self) -> None:
-        """Note that monitoring has begun, the first time."""
+        """Note that monitoring has begun; only the first call counts."""
         if self.is_open:
             return
         with self._looking:
@@ -118,17 +118,17 @@ class Cluster:
                 self._open()
 
     def close(self) -> None:
-        """Note that the client was closed, the first time."""
+        """Note that the client was closed; only the first call counts."""
         with self._looking:
             self._was_closed = True
             if self.is_open:
                 self._close()
 
     def end(self, why: str) -> None:
-        """Note that the client is observed no longer, for another reason than that it was closed.
+        """Note that the client is no longer observed although it was not closed.
 
         Args:
-            why: What has happened to it.
+            why: What happened to it.
         """
         with self._looking:
             if self.is_open:
@@ -137,8 +137,8 @@ class Cluster:
 
     def look(self) -> None:
         """Note what has changed."""
-        # Held for as long as it takes to compare two descriptions. The live one is read under
-        # it, so that an older one cannot come after a newer.
+        # Held while two descriptions are compared. The current one is read while holding it, so
+        # that an older description cannot replace a newer one.
         if not self.is_open or self.is_told:
             return
         with self._looking:
@@ -149,47 +149,47 @@ class Cluster:
             self._compare(self._topology(description), changes)
 
     def take(self, description: TopologyDescription) -> None:
-        """Note what has changed of the topology, by PyMongo's own event; servers have theirs."""
+        """Note a change of the topology from PyMongo's own event; servers have separate events."""
         with self._looking:
             if self.is_open and not self.is_closed:
                 self.description = description
                 self._compare(self._topology(description), self._told_changes)
 
     def note_of_server(self, event: ClusterEvent) -> None:
-        """Note what PyMongo's own event says of a server; one of the topology follows it."""
+        """Note a change of a server from PyMongo's own event; one of the topology follows."""
         self._of_servers.append(event)
 
     def pools_closed(self) -> None:
-        """Note that all its pools were closed: so was the client. PyMongo may be yet to say so."""
+        """Note that all pools, and so the client, are closed; PyMongo may report it later."""
         if not self.is_told:
             self.close()
 
     def is_known(self, address: Address) -> bool:
-        """Whether the last look has shown what a server is."""
+        """Whether the type of a server was known at the last look."""
         server = self.topology.servers.get(address)
         return server is not None and server.type != UNKNOWN
 
     def note(self, event: ClusterEvent) -> None:
-        """Note an event that is no change of a description."""
+        """Note an event that is not a change of a description."""
         self._timeline.add(event)
         self.untold.append(lambda: self._report.happened(event))
 
     def have_told(self) -> None:
-        """Look, and let our own thread tell what there is to tell. For PyMongo's monitors, too."""
+        """Look, and let our own thread tell the changes. Safe on PyMongo's monitors."""
         self.look()
         if self.untold or self._report.is_unfinished:
             attend(self)
 
     def tell(self) -> None:
-        """Look, and tell everything so far. Never for PyMongo's monitors or under its locks."""
+        """Look, and tell everything so far. Not for monitors, and not under PyMongo's locks."""
         self.look()
         while self._telling.acquire(blocking=False):
             try:
-                # Whoever tells it, it happened in nobody's context.
+                # Changes belong to no caller, whichever thread tells them.
                 contextvars.Context().run(self._tell_all)
             finally:
                 self._telling.release()
-            if not self.untold:  # Else somebody has added to it and found us busy.
+            if not self.untold:  # Otherwise another thread has added a change while we were busy.
                 break
 
     def _open(self) -> None:
@@ -234,12 +234,13 @@ class Cluster:
         self.note(ClusterEvent(name, now, attributes, line))
 
     def _compare(self, new: Topology, changes: Changes) -> None:
-        if new == self.topology and not self._of_servers:  # PyMongo tells more of servers than we.
+        if new == self.topology and not self._of_servers:  # The change concerns nothing we report.
             return
         old, self.topology = self.topology, new
-        # The driver drops servers that do not belong, and where a setting is wrong that is all.
+        # The driver removes servers that do not fit the settings. With a wrong setting, it removes
+        # all of them.
         if new.is_blank and not old.is_blank and (new.servers or self.is_closed):
-            self.topology = old  # For the last events to tell of.
+            self.topology = old  # The last events refer to it.
             self._close()
             return
         self.types_seen = {
@@ -256,7 +257,7 @@ class Cluster:
     def _told_changes(self, old: Topology, new: Topology, time: int) -> Iterator[ClusterEvent]:
         told = list(self._unnoted())
         yield from told
-        # PyMongo says nothing of a server that it discovers.
+        # PyMongo publishes no event for a server that it discovers.
         known = {(event.name, event.address) for event in told}
         for event in changes(old, new, time):
             if (event.name, event.address) not in known:
@@ -272,5 +273,5 @@ class Cluster:
             age = age_of_change(old, new, self.description)
         # A description may be older than one that the driver applied before it.
         self._changed_at = max(now - age, self._changed_at)
-        # Not of the clock, which may have been set since.
+        # Not from the wall clock, which may have been set in the meantime.
         return time.time_ns() - round((now - self._changed_at) * 1_000_000_000)

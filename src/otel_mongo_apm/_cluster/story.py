@@ -1,4 +1,4 @@
-"""What of a cluster's events is worth a line in the log: a short story instead of a flood."""
+"""Decides which cluster events are worth a line in the log, so that a log stays readable."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 MINUTE = 60.0
-# So many lines a minute of servers, and so many of the topology. What ends an episode that had a
-# line always has one, too.
+# The maximum number of lines per minute about servers, and about the topology. The end of an
+# episode always has a line if its beginning had one.
 MAX_LINES = 3
-# In seconds; a replica set's first readable server is seldom its primary.
+# Seconds to wait for the primary, because a replica set's first readable server is rarely it.
 PATIENCE = 0.5
 
 
@@ -46,9 +46,9 @@ class Line(NamedTuple):
     """A line of the log.
 
     Args:
-        level: One of Python's levels.
-        text: What it says.
-        repeats: Whether it says only what another one said before.
+        level: A level of Python's logging.
+        text: The text.
+        repeats: Whether it only repeats an earlier line.
     """
 
     level: int
@@ -58,12 +58,12 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class _Episode:
-    """A time of trouble, of one server or of the topology.
+    """A period of trouble of one server or of the topology.
 
     Args:
-        began: When, in nanoseconds since the epoch.
-        is_told: Whether there was a line of it.
-        failures: How many heartbeats have failed.
+        began: When it began, in nanoseconds since the epoch.
+        is_told: Whether it had a line in the log.
+        failures: The number of failed heartbeats.
     """
 
     began: int
@@ -71,18 +71,18 @@ class _Episode:
     failures: int = 0
 
     def length(self, end: int) -> str:
-        """How long it took, in words."""
+        """Return its length as text."""
         return f"{max(end - self.began, 0) / SECOND:.1f} s"
 
 
 @dataclass(slots=True)
 class _Allowance:
-    """Lines that are allowed in a minute."""
+    """Limits the lines per minute."""
 
     times: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
 
     def takes(self) -> bool:
-        """Whether there may be one more."""
+        """Whether another line is allowed; if so, count it."""
         now = time.monotonic()
         if len(self.times) == MAX_LINES and self.times[0] > now - MINUTE:
             return False
@@ -91,10 +91,10 @@ class _Allowance:
 
 
 class Story:
-    """Decides for each event of one client's cluster what the log says of it.
+    """Decides the log line for each event of one client's cluster.
 
-    A lost server, a cluster that cannot be written to, and the end of either are told. Everything
-    else is for those who debug.
+    Lost servers, a cluster without a writable server, and the end of both have lines of level INFO
+    or WARNING. Everything else is logged at DEBUG level.
     """
 
     def __init__(self) -> None:
@@ -103,22 +103,22 @@ class Story:
         self.begin()
 
     def begin(self) -> None:
-        """Know nothing: the client has just been opened."""
+        """Reset: the client was just opened."""
         self._is_started = False
         self._waiting: tuple[float, ClusterEvent] | None = None
         self._outage: _Episode | None = None
-        # Of each server whether its type is known, and since when it is lost.
+        # For each server, whether its type is known, and the episode in which it is lost.
         self._servers: dict[Address | None, bool] = {}
         self._lost: dict[Address | None, _Episode] = {}
         self._writable_since: int | None = None
 
     def line(self, event: ClusterEvent) -> Line:
-        """What the log says of an event."""
+        """Return the log line for an event."""
         tell = self._TELLERS.get(event.name)
         return tell(self, event) if tell else Line(logging.DEBUG, event.line)
 
     def overdue(self) -> Line | None:
-        """What has waited in vain for something better to say."""
+        """Return the line that was held back, if nothing more important happened since."""
         if self._waiting is None or time.monotonic() - self._waiting[0] < PATIENCE:
             return None
         event = self._waiting[1]
@@ -129,11 +129,11 @@ class Story:
         self._is_started, self._waiting = True, None
 
     def _heartbeat_failed(self, event: ClusterEvent) -> Line:
-        if event.address not in self._servers:  # It was removed meanwhile.
+        if event.address not in self._servers:  # It was removed in the meantime.
             return Line(logging.DEBUG, event.line)
         episode = self._episode(event)
         episode.failures += 1
-        # Of a known server its change follows at once, and says more.
+        # For a known server, a description change follows at once and contains more.
         if self._servers[event.address] or episode.failures > 1:
             return Line(logging.DEBUG, event.line, repeats=episode.failures > 1)
         return self._lose(event, episode)
@@ -200,7 +200,7 @@ class Story:
         return line
 
     def _primary_changed(self, event: ClusterEvent) -> Line:
-        if event.time == self._writable_since:  # That line has named it.
+        if event.time == self._writable_since:  # The line about the topology names the primary.
             return Line(logging.DEBUG, event.line)
         return self._allowed(self._of_topology, logging.INFO, event.line)
 

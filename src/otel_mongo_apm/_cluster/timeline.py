@@ -23,11 +23,11 @@ class ClusterEvent:
 
     Args:
         name: The name of the span event or log event.
-        time: When, in nanoseconds since the epoch.
-        attributes: What is told of it.
-        line: The same for people who read logs.
-        address: The server it happened to; none if it concerns the whole topology.
-        is_warning: Whether it means trouble.
+        time: When it happened, in nanoseconds since the epoch.
+        attributes: Its attributes.
+        line: Its log line.
+        address: The server concerned; None if it concerns the whole topology.
+        is_warning: Whether its severity is WARN.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ClusterEvent:
     is_warning: bool = False
 
     def add_to(self, span: Span) -> None:
-        """Tell it in a span, at its own time."""
+        """Add it to a span, with its own time."""
         span.add_event(self.name, {CLUSTER_EVENT: self.line, **self.attributes}, self.time)
 
 
@@ -46,8 +46,8 @@ class Timeline:
     """The last events, numbered. `latest` is the number of the newest, for a quick look."""
 
     def __init__(self) -> None:
-        # Without a lock: to append and to copy are one operation each. If two threads add at
-        # once, `latest` may be one behind, and a span then tells an event of just before it.
+        # Without a lock, because appending and copying are atomic. If two threads add at the same
+        # time, `latest` may be one behind; a span then contains an event from just before it.
         self._events: deque[tuple[int, ClusterEvent]] = deque(maxlen=MAX_EVENTS)
         self._numbers = count(1)
         self.latest = 0

@@ -1,7 +1,7 @@
-"""PyMongo's own events of servers and topologies, for those who ask for them.
+"""The optional server and topology listeners.
 
-They are published on a thread or a task of PyMongo's, up to a second late, so they are noted only:
-our own thread tells them.
+PyMongo publishes their events on a thread or task of its own, up to a second late. The listeners
+only note them; our own thread tells them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _OfCluster:
         cluster: The client's cluster.
     """
 
-    # Whoever put it together; kept for as long as the listener is.
+    # The object that created the listener, kept alive as long as the listener.
     owner: object = None
 
     def __init__(self, client: ClientReference, telemetry: Telemetry, cluster: Cluster) -> None:
@@ -53,10 +53,10 @@ class _OfCluster:
 
 @shielded_listener
 class ServerTelemetry(_OfCluster, ServerListener):
-    """Notes what PyMongo says of one client's servers."""
+    """Notes PyMongo's events about one client's servers."""
 
     def opened(self, event: ServerOpeningEvent) -> None:
-        """Note that a server was added; mostly the topology's event comes first and shows it."""
+        """Note that a server was added, unless an earlier event of the topology showed it."""
         topology = self.cluster.topology
         if self._is_wanted() and event.server_address not in topology.servers:
             self.cluster.note_of_server(
@@ -64,7 +64,7 @@ class ServerTelemetry(_OfCluster, ServerListener):
             )
 
     def description_changed(self, event: ServerDescriptionChangedEvent) -> None:
-        """Note that a server has become another; PyMongo repeats that one is still unknown."""
+        """Note that a server has changed; leave out repeated events about an unknown server."""
         old, new = server(event.previous_description), server(event.new_description)
         if self._is_wanted() and old != new:
             address, when = event.server_address, _time_of(event.new_description)
@@ -72,7 +72,7 @@ class ServerTelemetry(_OfCluster, ServerListener):
             self.cluster.note_of_server(change)
 
     def closed(self, event: ServerClosedEvent) -> None:
-        """Note that a server was removed; those of a client that is closed are not."""
+        """Note that a server was removed; leave out the servers of a closed client."""
         if self._is_wanted() and not self.cluster.is_closed:
             topology = self.cluster.topology
             self.cluster.note_of_server(
@@ -85,7 +85,7 @@ class ServerTelemetry(_OfCluster, ServerListener):
 
 @shielded_listener
 class TopologyTelemetry(_OfCluster, TopologyListener):
-    """Notes what PyMongo says of one client's topology."""
+    """Notes PyMongo's events about one client's topology."""
 
     def opened(self, event: TopologyOpenedEvent) -> None:  # noqa: ARG002
         """Note that monitoring has begun; a heartbeat may have shown it before."""
@@ -94,14 +94,14 @@ class TopologyTelemetry(_OfCluster, TopologyListener):
             self.cluster.have_told()
 
     def description_changed(self, event: TopologyDescriptionChangedEvent) -> None:
-        """Note what the topology has become."""
+        """Note a change of the topology."""
         if self._is_wanted():
             self._open()
             self.cluster.take(event.new_description)
             self.cluster.have_told()
 
     def _open(self) -> None:
-        # In the child of a fork PyMongo opens a topology at once, even if nobody uses the client.
+        # In a forked child, PyMongo opens the topology at once, even if nobody uses the client.
         if not self.cluster.is_inherited:
             self.cluster.open()
 
@@ -116,7 +116,7 @@ class TopologyTelemetry(_OfCluster, TopologyListener):
 
 
 def _time_of(description: ServerDescription) -> int:
-    """When the driver learned of a server, in nanoseconds since the epoch; the event is later."""
+    """Return when the driver learned of the change, in nanoseconds; the event comes later."""
     updated = description.last_update_time
     age = max(time.monotonic() - updated, 0.0) if updated else 0.0
     return time.time_ns() - round(age * 1_000_000_000)

@@ -1,4 +1,4 @@
-"""Commands: what each argument of theirs takes.
+"""Which kind of value each argument of a command takes.
 
 Source: MongoDB's manual, "Database Commands".
 """
@@ -43,7 +43,7 @@ _INDEX_OPTIONS = {
 _INDEX = Position(fields={"key": INDEX_KEYS, **_INDEX_OPTIONS})
 _CURSOR = Position(fields={"batchSize": NUMBER})
 
-# The key of an index, or its name, which is hidden.
+# The key of an index, or the name of one, which is hidden.
 _HINT = INDEX_KEYS
 
 # A statement of an `update`, a `delete` or a `bulkWrite`.
@@ -101,7 +101,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, Position]] = {
     "update": {"ordered": FLAG, "updates": _STATEMENTS},
 }
 
-# By each name that a command has. What a command has that is not here is a value.
+# By each name of a command. Arguments that are not listed are values.
 COMMANDS = {
     name: Position(
         fields={
@@ -116,7 +116,7 @@ COMMANDS[EXPLAIN] = Position(fields={EXPLAIN: EXPLAINED})
 
 
 def arguments(command: Mapping[str, Any]) -> Position | None:
-    """What a command's arguments are, if it is one that is known.
+    """Return the arguments of a command, if it is known.
 
     >>> arguments({"find": "users"}).of("limit") is NUMBER
     True

@@ -14,8 +14,8 @@ _COMMENT = "comment"
 _TEXT = "text"
 _TRACEPARENT = "traceparent"
 
-# Commands that MongoDB's manual documents with a `comment`. An allow-list, since a server refuses
-# fields that it does not know.
+# Commands that MongoDB's manual documents with a `comment`. This is an allow-list, because a server
+# rejects unknown fields.
 COMMENTED_COMMANDS = frozenset(
     {
         "abortTransaction",
@@ -48,10 +48,10 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class TraceComment(dict[str, Any]):
-    """A comment that we have made; of what, so that another attempt makes its own.
+    """A comment of ours. It remembers the user's comment, so a retry can make its own.
 
     Args:
-        original: The user's comment; none if there was none.
+        original: The user's comment; None if there was none.
     """
 
     def __init__(self, content: Mapping[str, Any], original: Any) -> None:
@@ -60,15 +60,15 @@ class TraceComment(dict[str, Any]):
 
 
 def add_trace(command: MutableMapping[str, Any], context: Context | None) -> None:
-    """Put a trace context into a command's comment, unless the user has put one there.
+    """Add a trace context to a command's comment, unless the user has added one.
 
     The comment becomes a document with ``traceparent``, ``tracestate`` if there is one, and the
-    user's own string as ``text``. A user's document is copied, not changed. What is neither
-    stays as it is.
+    user's own string as ``text``. A user's document is copied, not modified. Comments of other
+    types are not changed.
 
     Args:
-        command: The command, as it will be encoded.
-        context: Whose span is named; the current one if there is none.
+        command: The command that will be encoded.
+        context: The context of the span to name. Default: the current context.
 
     Source: the comment document of OpenTelemetry's draft convention for MongoDB.
 
@@ -77,7 +77,7 @@ def add_trace(command: MutableMapping[str, Any], context: Context | None) -> Non
     {'find': 'users', 'comment': 'by age'}
     """
     comment = command.get(_COMMENT)
-    if isinstance(comment, TraceComment):  # Of an earlier attempt.
+    if isinstance(comment, TraceComment):  # From an earlier attempt.
         comment = comment.original
     carrier: dict[str, Any] = {}
     _propagator.inject(carrier, context)
@@ -89,7 +89,7 @@ def add_trace(command: MutableMapping[str, Any], context: Context | None) -> Non
 
 
 def _with_text(comment: Any) -> Mapping[str, Any] | None:
-    """What a comment says, as a document; none if it is of a type that cannot be made one."""
+    """Return a comment as a document; None if its type does not allow this."""
     if comment is None:
         return {}
     if isinstance(comment, str):
@@ -98,7 +98,7 @@ def _with_text(comment: Any) -> Mapping[str, Any] | None:
 
 
 def _restore(command: MutableMapping[str, Any], comment: Any) -> None:
-    """Take back what an earlier attempt has put in."""
+    """Remove the trace context of an earlier attempt."""
     if isinstance(command.get(_COMMENT), TraceComment):
         if comment is None:
             del command[_COMMENT]
@@ -107,7 +107,7 @@ def _restore(command: MutableMapping[str, Any], comment: Any) -> None:
 
 
 def without_trace(command: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A command as the application wrote it.
+    """Return a command as the application wrote it.
 
     >>> add_trace(command := {"find": "users"}, None)
     >>> without_trace(command)

@@ -1,4 +1,4 @@
-"""Which connection a command goes out on; its event tells only what the server calls it."""
+"""Which connection a command uses. Its event contains only the server's ID of the connection."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
     # The server, and the driver's ID of the connection.
     Connection = tuple[Address, int]
-    # The same, and when it was checked out by the monotonic clock, if that is known.
+    # The same, and the monotonic time of its check-out, if that is known.
     CheckedIn = tuple[Address, int, float | None]
-    # The server, and its own ID of the connection; not all servers tell one.
+    # The server, and its own ID of the connection, which not all servers report.
     NamedByServer = tuple[Address, int | None]
 
 MAX_CONNECTIONS = 10_000
 
 
 class Connections:
-    """The connections of one client, as far as commands went out on them."""
+    """The connections of one client that commands have used."""
 
     def __init__(self) -> None:
         self._names: dict[Connection, NamedByServer] = {}
         self._named: dict[NamedByServer, Connection] = {}
-        # Each has a number in this process, by which a context knows it.
+        # Each connection has a number in this process, which contexts store.
         self._numbers: dict[Connection, int] = {}
         self._numbered: dict[int, Connection] = {}
 
@@ -35,19 +35,19 @@ class Connections:
         return len(self._names)
 
     def start_anew(self) -> None:
-        """Forget all; they are another process's."""
+        """Forget everything in a forked child, because it belongs to the parent."""
         for each in (self._names, self._named, self._numbers, self._numbered):
             each.clear()
 
     def of(self, command_name: str, named: NamedByServer) -> Connection | None:
-        """The connection that a command goes out on, if it is known.
+        """Return the connection that a command uses, if it is known.
 
-        Mostly that which its thread or task has checked out last. But an exhaust cursor keeps its
-        own while others are used.
+        Mostly this is the last one that its thread or task has checked out. But an exhaust cursor
+        keeps its own connection while others are used.
 
         Args:
             command_name: The command's name.
-            named: What the server calls the connection.
+            named: The server and its ID of the connection.
         """
         connection = self._numbered.get(_checked_out.get())
         if connection is None:
@@ -59,7 +59,7 @@ class Connections:
         return known or self._learn(connection, named, command_name)
 
     def check_out(self, connection: Connection) -> None:
-        """Learn what this thread or task has checked out."""
+        """Note the connection that this thread or task has checked out."""
         _checked_out.set(self._numbers.get(connection) or self._number(connection))
 
     def forget(self, connection: Connection) -> None:
@@ -69,7 +69,7 @@ class Connections:
         self._unname(connection)
 
     def _number(self, connection: Connection) -> int:
-        if len(self._numbers) >= MAX_CONNECTIONS:  # To start anew costs less than to keep an order.
+        if len(self._numbers) >= MAX_CONNECTIONS:  # Clearing is cheaper than tracking the oldest.
             self.start_anew()
         number = self._numbers[connection] = next(_numbers)
         self._numbered[number] = connection
@@ -77,17 +77,17 @@ class Connections:
 
     def _unname(self, connection: Connection) -> None:
         name = self._names.pop(connection, None)
-        # Behind a load balancer two servers may have given two connections the same name.
+        # Behind a load balancer, two servers may have given two connections the same ID.
         if name and self._named.get(name) == connection:
             self._named.pop(name, None)
 
     def _learn(
         self, connection: Connection, named: NamedByServer, command_name: str
     ) -> Connection | None:
-        """Take a connection that was checked out for the one that a server calls so."""
+        """Associate a checked-out connection with the server's ID of it."""
         if connection[0] != named[0] or command_name in AUTHENTICATION_COMMANDS:
             return None
-        self._unname(connection)  # Another may have had its ID, which nobody has seen closed.
+        self._unname(connection)  # An earlier connection with its ID may not have been closed.
         if named[1] is not None:
             self._names[connection] = named
             self._named[named] = connection
@@ -96,6 +96,6 @@ class Connections:
 
 _numbers = count(1)
 
-# The number of the connection that this thread or task has checked out last, of whatever client. A
-# context is copied into the tasks that begin meanwhile, so it holds no more than a number.
+# The number of the last connection that this thread or task has checked out, of any client. A
+# context is copied into new tasks, so it only contains a number.
 _checked_out: ContextVar[int] = ContextVar("otel_mongo_apm_checked_out", default=0)

@@ -1,4 +1,4 @@
-"""Which commands have no span: what is sensitive, excluded, or of nobody's trace."""
+"""Which commands have no span: those that are sensitive, excluded or outside of a trace."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def gate(
     database: str,
     collection: str | None,
 ) -> Gate | None:
-    """What to ask before such a command gets a span; nothing to ask for most of them."""
+    """Return the check for whether such a command has a span; None if all of them have one."""
     if is_excluded(settings, command_name, database, collection) or is_traced_natively(client()):
         return never
     if command_name in SENSITIVE_COMMANDS:
         return _secret
-    # By MongoDB's own convention what the driver does by itself is an operation like others.
+    # In MongoDB's own convention, commands that the driver sends on its own are operations, too.
     is_by_itself = command_name in DRIVER_COMMANDS and settings.span_convention != MONGODB
     needs_parent = is_by_itself or settings.require_parent
     if known_name(command_name) in HELLO_COMMANDS or command_name == EXPLAIN:
@@ -53,7 +53,7 @@ def gate(
 def is_excluded(
     settings: Settings, name: str, database: str | None, collection: str | None
 ) -> bool:
-    """Whether there are to be no spans of a command or an operation."""
+    """Whether the settings exclude a command or an operation from having a span."""
     return (
         not settings.command_spans
         or known_name(name) in map(known_name, settings.exclude_commands)
@@ -63,7 +63,7 @@ def is_excluded(
 
 
 def never(_: CommandStartedEvent) -> bool:
-    """Whether an excluded command has a span."""
+    """Return False: an excluded command has no span."""
     return False
 
 
@@ -84,6 +84,6 @@ def _within_a_trace(_: CommandStartedEvent) -> bool:
 
 
 def is_within_a_trace() -> bool:
-    """Whether what happens now is part of what somebody traces."""
-    # What PyMongo does in the background may run in a copy of some stranger's context.
+    """Whether the current code runs inside a trace."""
+    # PyMongo's background work may run in a copy of an unrelated caller's context.
     return not is_background() and trace.get_current_span().get_span_context().is_valid

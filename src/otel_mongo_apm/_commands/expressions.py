@@ -28,8 +28,8 @@ $toUUID $trim $trunc $tsIncrement $tsSecond $type $week $year $zip
 EXPRESSION = Position(path, names_fields=True)
 EXPRESSION.others = EXPRESSION.items = EXPRESSION
 
-# Those of whose arguments only some are expressions, and which. All others hold values: the
-# body of a `$function`, the name of a `$map`'s variable, whatever is in a `$literal`.
+# Operators of which only these arguments are expressions. The others are values: the body of a
+# `$function`, the name of a `$map`'s variable, the content of a `$literal`.
 _EXPRESSIONS_IN = {
     "$accumulator": ("initArgs", "accumulateArgs"),
     "$bottom": ("output",),
@@ -73,10 +73,10 @@ OPERATORS = {
 }
 EXPRESSION.fields.update(OPERATORS)
 
-# A document of expressions by the names that they get.
+# A document whose values are expressions.
 EXPRESSIONS = Position(others=EXPRESSION)
 
-# What a `$group` and the like make of many documents: an operator, never a path as such.
+# The accumulators of a `$group` and similar stages: always an operator, never a path alone.
 ACCUMULATED = Position(fields=OPERATORS)
 ACCUMULATIONS = Position(others=ACCUMULATED)
 
@@ -84,6 +84,6 @@ _PROJECTED = Position(inclusion_or_path, fields=OPERATORS, items=EXPRESSION, nam
 _PROJECTED.others = _PROJECTED
 PROJECTION = Position(fields=OPERATORS, others=_PROJECTED)
 
-# A query has values only, but in an `$expr` of its own, not of a field.
+# A query contains only values, except in an `$expr` at its top level.
 QUERY = Position(fields={"$expr": EXPRESSION})
 QUERY.fields.update(dict.fromkeys(("$and", "$or", "$nor"), Position(items=QUERY)))

@@ -25,12 +25,12 @@ MAX_RETRIES = 1_000
 
 
 class Retry(NamedTuple):
-    """What another attempt at an operation would be.
+    """A retry of an operation that may follow.
 
     Args:
-        operation_id: The driver's ID of the operation; all its attempts have the same.
-        number: Which retry it is; 1 for the first.
-        span_context: That of the attempt that failed.
+        operation_id: The driver's ID of the operation, which all its attempts share.
+        number: The number of the retry; 1 for the first.
+        span_context: The span context of the attempt that failed.
     """
 
     operation_id: int
@@ -40,14 +40,14 @@ class Retry(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Special:
-    """What only few commands have.
+    """The properties that only few commands have.
 
     Args:
-        retry: What it is another attempt of.
-        cursor: The cursor that it goes on with.
-        opens_tail: Whether the cursor that it opens is one that stays open at its end.
-        put_off: What to start the span with once the reply has come, if that is to be awaited.
-        started: How it started, if it is to be explained should it turn out to be slow.
+        retry: The retry that this command is.
+        cursor: The cursor that it continues.
+        opens_tail: Whether the cursor that it opens stays open at its end.
+        put_off: What is needed to start the span later, if that has to wait for the reply.
+        started: Its start event, if it may have to be explained.
     """
 
     retry: Retry | None = None
@@ -57,23 +57,23 @@ class Special:
     started: CommandStartedEvent | None = None
 
 
-# Without an `__init__`, which would take longer than setting its fields: see `in_flight_command`.
+# Without an `__init__`, which would be slower than setting the fields: see `in_flight_command`.
 @dataclass(slots=True, eq=False, init=False)
 class InFlightCommand:
-    """A command on its way, and in the end what became of it.
+    """A command in flight, and at its end the result.
 
     Attributes:
-        number: Its own, in this process.
-        request_id: As PyMongo numbers it; not unique.
-        signature: What it has in common with its like.
-        latest_event: The number of the cluster event before it.
-        connection: The server and the driver's ID of what it went out on, if that is known.
-        began: When, by the monotonic clock in seconds: of a command that is interrupted the
-            driver tells no duration.
-        special: What most commands do without.
-        span: Its span, which is invalid if it has none.
-        is_recording: Whether anyone will see what is set on the span.
-        rows: How many documents its reply brought.
+        number: Its unique number in this process.
+        request_id: PyMongo's request ID, which is not unique.
+        signature: The properties that it shares with similar commands.
+        latest_event: The number of the latest cluster event before it.
+        connection: The server and the driver's ID of its connection, if that is known.
+        began: The monotonic time of its start, in seconds. Needed if it is interrupted, because
+            the driver reports no duration then.
+        special: The properties that only few commands have.
+        span: Its span; an invalid one if it has none.
+        is_recording: Whether the span is recording.
+        rows: The number of documents in its reply.
         failure: Why it failed.
     """
 
@@ -90,7 +90,7 @@ class InFlightCommand:
     failure: Failure | None
 
     def fail(self, failure: Failure, operation_id: int | None) -> None:
-        """Keep why it failed, and what another attempt would be."""
+        """Note why it failed, and the retry that may follow."""
         self.failure = failure
         if operation_id is not None:
             retry = self.special and self.special.retry
@@ -98,37 +98,37 @@ class InFlightCommand:
             _expect(self.number, Retry(operation_id, attempt, self.span.get_span_context()))
 
     def close(self) -> None:
-        """End the span; keep neither it nor a document for longer than it must be."""
+        """End the span, and release it and the documents."""
         span, self.span = self.span, INVALID_SPAN
         if self.special:
             self.special.put_off = self.special.started = None
         span.end()
 
 
-# PyMongo's request IDs repeat (all of an exhaust cursor's getMores have 0), but a thread or task
-# has one command in flight at a time, and it is told of the end where it was told of the start.
-# Tasks and threads that begin meanwhile keep a copy of the context for as long as they run, so a
-# context holds a number and nothing that could keep a command, a task or a client alive.
+# PyMongo's request IDs repeat (all of an exhaust cursor's getMores have 0). But a thread or task
+# has one command in flight at a time, and PyMongo reports its end where it reported its start.
+# New tasks and threads keep a copy of the context as long as they run, so a context contains only a
+# number and nothing that would keep a command, a task or a client alive.
 _numbers = count(1)
 _latest: ContextVar[int] = ContextVar("otel_mongo_apm_latest", default=0)
 
-# What the next attempt would be, by the number of the command that failed.
+# The retries that may follow, by the number of the command that failed.
 _retries: dict[int, Retry] = {}
 
 
 def _expect(number: int, retry: Retry) -> None:
-    if len(_retries) >= MAX_RETRIES:  # Most failures are the end of it; the oldest go.
+    if len(_retries) >= MAX_RETRIES:  # Most failures are not retried; drop the oldest.
         _retries.pop(next(iter(list(_retries))), None)
     _retries[number] = retry
 
 
-# The request ID of the last command of this thread or task of which nothing is kept, because nobody
-# will see how it ends. Without it, its end would be looked for among all others.
+# The request ID of this thread's or task's last command that is not kept in flight, because nothing
+# will show its end. Without it, the end event would cause a search among all commands.
 overlooked: ContextVar[int | None] = ContextVar("otel_mongo_apm_overlooked", default=None)
 
 
 def fail_overlooked(request_id: int, operation_id: int | None) -> None:
-    """Keep of an overlooked command that failed only that the next may be another attempt."""
+    """Note of a failed command without a record only that a retry may follow."""
     if overlooked.get() == request_id and operation_id is not None:
         number = next(_numbers)
         _latest.set(number)
@@ -136,7 +136,7 @@ def fail_overlooked(request_id: int, operation_id: int | None) -> None:
 
 
 def is_after_failure() -> bool:
-    """Whether the last command of this thread or task failed, so that one now may be a retry."""
+    """Whether this thread's or task's last command failed, so that a command now may be a retry."""
     return bool(_retries) and _latest.get() in _retries
 
 
@@ -146,7 +146,7 @@ def in_flight_command(
     latest_event: int,
     connection: Connection | None,
 ) -> InFlightCommand:
-    """A command that starts; it is a retry if the last of this thread or task failed it."""
+    """Create a command; it is a retry if this caller's last one was of its operation and failed."""
     command = InFlightCommand()
     command.number = next(_numbers)
     command.request_id = event.request_id
@@ -167,25 +167,25 @@ class InFlightCommands:
     """The commands in flight of one client."""
 
     def __init__(self) -> None:
-        # By their numbers, the oldest first. Without a lock: each use is one dictionary operation.
+        # By number, the oldest first. Without a lock, because each use is one dictionary operation.
         self._open: dict[int, InFlightCommand] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def start_anew(self) -> None:
-        """Forget all; they are another process's."""
+        """Forget everything in a forked child, because it belongs to the parent."""
         self._open.clear()
 
     def add(self, command: InFlightCommand) -> InFlightCommand | None:
-        """Keep a command that has started; return the oldest if it had to make room."""
+        """Add a command; if there are too many, remove and return the oldest."""
         displaced = self._oldest() if len(self._open) >= MAX_OPEN else None
         self._open[command.number] = command
         _latest.set(command.number)
         return displaced
 
     def pop(self, request_id: int) -> InFlightCommand | None:
-        """Forget and return the command of this thread or task that has ended; none if unknown."""
+        """Remove and return the command of this thread or task that has ended, if it is known."""
         if not self._open:
             return None
         number = _latest.get()
@@ -198,27 +198,27 @@ class InFlightCommands:
         return self._open.pop(command.number, None) if command else None
 
     def pop_checked_in(self, connection: CheckedIn) -> InFlightCommand | None:
-        """Forget and return what this thread or task has open on a connection; mostly nothing."""
+        """Remove and return this caller's open command on a connection; mostly there is none."""
         command = self._open.get(_latest.get())
         if command is None:
             return None
         address, number, since = connection
         if command.connection is None:
-            # It cannot have gone out on one that was checked out later, by a hook perhaps.
+            # It cannot use a connection that was checked out later, for example by a hook.
             is_its_own = since is not None and since <= command.began
         else:
             is_its_own = command.connection == (address, number)
         return self._open.pop(command.number, None) if is_its_own else None
 
     def pop_closed(self, connection: Connection) -> InFlightCommand | None:
-        """Forget and return what anybody has open on a connection."""
+        """Remove and return the open commands on a connection, of any caller."""
         for command in list(self._open.values()):
             if command.connection == connection:
                 return self._open.pop(command.number, None)
         return None
 
     def _newest(self, request_id: int) -> InFlightCommand | None:
-        # Only reached where a hook or another listener sent a command of its own in between.
+        # Only reached if a hook or another listener has sent a command of its own in between.
         open_commands = reversed(list(self._open.values()))
         return next((each for each in open_commands if each.request_id == request_id), None)
 

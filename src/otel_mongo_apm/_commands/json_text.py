@@ -1,4 +1,4 @@
-"""JSON of bounded length: what the texts of commands have in common."""
+"""JSON of limited length, which all texts of commands use."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from otel_mongo_apm._otel.encoding import encodable
 HIDDEN = '"?"'
 _ELLIPSIS = "..."
 
-# What a session or the cluster's clock adds to a command.
+# Fields that sessions and the cluster's clock add to a command.
 LEFT_OUT_OF_ALL = frozenset({"lsid", "$db", "$clusterTime", "signature"})
 
-# Beside that, what PyMongo adds to commands of its own accord.
+# The other fields that PyMongo adds to commands on its own.
 LEFT_OUT = LEFT_OUT_OF_ALL | {"$readPreference", "txnNumber", "autocommit", "startTransaction"}
 
-# How many items decide whether a list is one of values; later ones are not looked at.
+# How many items of a list are checked to decide whether it is a list of plain values.
 SAMPLE = 20
 
 LISTS = (list, tuple, RawArray)
@@ -48,19 +48,19 @@ SCALAR_TYPES = frozenset((*SCALARS, RawScalar))
 
 
 def quoted(value: object, room: int) -> str:
-    """A text in quotes; of one that is too long for its room a part that is too long as well.
+    """Quote a text. If it exceeds the room, return only a part, which also exceeds the room.
 
     >>> quoted("users", 100), quoted("users", 3)
     ('"users"', '"use"')
     """
     text = value if isinstance(value, str) else str(value)
     if len(text) > room:
-        text = text[: max(room, 0)]  # With its quotes still too long, and so to be cut.
+        text = text[: max(room, 0)]  # Together with its quotes still too long, so it will be cut.
     return encodable(encode_basestring(text))
 
 
 def cut(text: str, max_length: int) -> str:
-    """A text of no more than so many characters; one that was cut says so, if there is room.
+    """Truncate a text to a number of characters; mark it as truncated, if there is room.
 
     >>> cut('{"find":"users"}', 12)
     '{"find":"...'

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .signatures import CommandSignature
     from .spans import CommandSpans
 
-# Those that may open cursors that wait, go on with cursors, or close them. A find tells by itself.
+# Commands that may open waiting cursors, continue cursors or close them, besides find.
 CURSOR_COMMANDS = frozenset({"aggregate", "getMore", "killCursors"})
 
 
@@ -71,10 +71,10 @@ class CommandTelemetry(CommandListener):
         timeline: The client's cluster events.
         in_flight: The client's commands that have started and not ended.
         connections: Which connection a command goes out on.
-        spans: What starts and describes the spans.
+        spans: Starts and describes the spans.
     """
 
-    # Whoever put it together; kept for as long as the listener is.
+    # The object that created the listener, kept alive as long as the listener.
     owner: object = None
 
     def __init__(
@@ -91,18 +91,22 @@ class CommandTelemetry(CommandListener):
         self.in_flight = in_flight
         self.telemetry = telemetry
         self._instruments = telemetry.command_instruments
-        # Whether anybody sees a command without a span that is recording.
+        # Whether a command without a recording span has to be measured.
         self._keeps_all = bool(self._instruments) or telemetry.traces_operations
         self._measures_rows = telemetry.settings.returned_rows in {"metric", "both"}
         self._timeline = timeline
         self._signatures = self._new_signatures()
         self._cursors = OpenCursors()
-        # Whose spans do not tell the connection need not know it where each command has an end.
+        # The connection is needed if spans contain it, or if a command's end may not be published.
         needs_connections = telemetry.traces_operations or not TELLS_INTERRUPTIONS
         self._connections = connections if needs_connections else None
 
     def take_settings(self, spans: CommandSpans) -> None:
-        """Take over the settings that have changed, and what makes spans by them."""
+        """Apply changed settings.
+
+        Args:
+            spans: Starts and describes the spans with the new settings.
+        """
         self.spans = spans
         self._signatures = self._new_signatures()
 
@@ -113,7 +117,7 @@ class CommandTelemetry(CommandListener):
         )
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Start the command's span, or put that off if the server may let it wait."""
+        """Start the command's span, or postpone this if the server may delay the reply."""
         context = get_current()
         if not self.telemetry.is_on or (context and is_suppressed(context)):
             return
@@ -131,7 +135,7 @@ class CommandTelemetry(CommandListener):
                 overlooked.set(event.request_id)
                 return
         command = self._in_flight_command(event, name, signature, span)
-        if command.special and self._instruments:  # Another attempt.
+        if command.special and self._instruments:  # It is a retry.
             self._instruments.count_retries(signature.metric_attributes, 1)
         if is_special:
             self._look_closer(command, event, name, document)
@@ -140,7 +144,7 @@ class CommandTelemetry(CommandListener):
                 self.spans.take(command, span, event)
             elif command.special is None or command.special.put_off is None:
                 self.spans.start(command, event, context)
-        finally:  # It may have started, even if not all could be set on it.
+        finally:  # The span may have started even if setting its attributes has failed.
             if displaced := self.in_flight.add(command):
                 self._interrupt(displaced, None)
 
@@ -178,7 +182,7 @@ class CommandTelemetry(CommandListener):
             command.special.opens_tail = True
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """End the command's span; as an error, too, if the reply reports one."""
+        """End the command's span; as an error if the reply contains one."""
         command = self.in_flight.pop(event.request_id)
         if command is None:
             return
@@ -215,7 +219,7 @@ class CommandTelemetry(CommandListener):
             return
         failure_measured()
         try:
-            # PyMongo publishes a failure while it handles the exception.
+            # PyMongo publishes a failure while it is handling the exception.
             failure = command_failure(event.failure, sys.exc_info()[1])
             seconds = _seconds(event)
             self.spans.start_late(command, seconds)
@@ -227,19 +231,19 @@ class CommandTelemetry(CommandListener):
             command.close()
 
     def checked_in(self, connection: CheckedIn) -> None:
-        """End what is still open on a connection that its thread or task has given back.
+        """End commands that are still open on a connection that their caller has returned.
 
-        Until 4.20.1 PyMongo publishes neither success nor failure of a command that was
-        interrupted: by the cancellation of its task, a KeyboardInterrupt, a GreenletExit. Nor are
-        we told of the end if one of these comes just when we would be.
+        Up to 4.20.0, PyMongo publishes neither success nor failure of a command that is interrupted
+        by a cancellation, a KeyboardInterrupt or a GreenletExit. With any version, the end is not
+        published if one of these occurs just before that.
         """
         if command := self.in_flight.pop_checked_in(connection):
             self._interrupt(command, exception_in_hand())
 
     def closed(self, connection: Connection) -> None:
-        """End what is still open on a connection that is closed, by whomever.
+        """End commands that are still open on a closed connection.
 
-        It may be another thread or task that closes it, if the one that sent the command is gone.
+        If the caller that sent the command is gone, another thread or task closes the connection.
         """
         if command := self.in_flight.pop_closed(connection):
             self._interrupt(command, exception_in_hand())
@@ -259,7 +263,7 @@ class CommandTelemetry(CommandListener):
 
     def _measure(self, instruments: Instruments, command: InFlightCommand, seconds: float) -> None:
         signature = command.signature
-        # The span's context lets the SDK keep the span as an exemplar.
+        # With the span's context, the SDK can use the span as an exemplar.
         context = set_span_in_context(command.span) if command.is_recording else None
         if command.failure:
             attributes = {**signature.metric_attributes, **failure_attributes(command.failure)}
@@ -273,7 +277,7 @@ class CommandTelemetry(CommandListener):
             instruments.returned_rows.record(command.rows, attributes, context)
 
     def _keep_cursor(self, command: InFlightCommand, cursor_id: int | None) -> None:
-        """Keep the cursor that a command has opened, or forget one that has no more to give."""
+        """Keep the cursor that a command has opened, or forget one that is exhausted."""
         special = command.special
         if special and special.cursor:
             if not cursor_id:
@@ -292,6 +296,6 @@ def _write_failure(reply: Mapping[str, Any]) -> Failure | None:
 
 
 def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:
-    # A clock that was set back made PyMongo's durations negative until 4.18.
+    # Up to 4.17, a clock that was set back made PyMongo's durations negative.
     microseconds = event.duration_micros
     return microseconds / 1_000_000 if microseconds > 0 else 0.0

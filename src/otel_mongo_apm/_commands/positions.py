@@ -1,6 +1,6 @@
-"""What may stand at a position of a command, and what a text may show of it.
+"""Which values can occur at a position of a command, and which of them a text may show.
 
-Everything is hidden that no position shows: a position is never guessed from a value.
+A value is hidden unless its position allows showing it. A position is never guessed from a value.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from .json_text import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    # What is shown of a scalar for which there is so much room; nothing if it is to be hidden.
+    # Writes a scalar, given the available room; returns None if it must be hidden.
     Shown = Callable[[Any, int], str | None]
 
 _NUMBERS = (int, Int64)
 _MAX_INT64 = 2**63
 
-# Since MongoDB has them: kinds of indexes that a key names instead of a direction.
+# The kinds of indexes that a key contains instead of a direction.
 _INDEX_KINDS = frozenset({"2d", "2dsphere", "columnstore", "geoHaystack", "hashed", "text"})
 
-# A path to a field, or a variable. What else begins with a dollar may be a value by mistake.
+# A path to a field, or a variable. Other strings that begin with a dollar may be values.
 _PATH = re.compile(r"\$\$?[^\W\d][\w-]*(\.[\w-]+)*")
 _MAX_PATH = 255
 
-# Paths as they are written: most applications have the same few.
+# Written paths, cached because most applications use the same few.
 _MAX_PATHS = 1_000
 _paths: dict[str, str] = {}
 
 
 class Position:
-    """A position of a command, which says what may stand there.
+    """A position of a command, which defines what can occur there.
 
-    Where there is no position, there is a value: all that is in it is hidden but keys.
+    Without a position, there is a value: everything in it is hidden except keys.
 
     Args:
-        shown: Writes what may be shown of a scalar. All scalars are hidden if there is none.
+        shown: Writes the scalars that may be shown. Without it, all scalars are hidden.
         fields: The positions of a document's fields, by key.
-        others: That of all other fields but operators, which hold values where they are not known.
-        items: That of each item of a list.
+        others: The position of all other fields except operators; unknown operators have values.
+        items: The position of each item of a list.
         names_fields: Whether strings are names of fields, which may be hidden like keys.
     """
 
@@ -110,7 +110,7 @@ def name(value: object, room: int) -> str | None:
     """The name of a collection, a field or an index."""
     if type(value) is str and len(value) <= room and value.isascii():
         return encode_basestring(value)
-    # Code is a string for Python; a member of an enumeration is one whose text is another.
+    # Code and members of string enumerations are subclasses of str with another meaning.
     is_name = isinstance(value, str) and not isinstance(value, Code)
     return quoted(str.__str__(value), room) if is_name else None
 
@@ -121,14 +121,14 @@ def path(value: object, _: int) -> str | None:
         return None
     known = _paths.get(value)
     if known is None and len(value) <= _MAX_PATH and _PATH.fullmatch(value):
-        if len(_paths) >= _MAX_PATHS:  # To start anew costs less than to keep an order.
+        if len(_paths) >= _MAX_PATHS:  # Clearing is cheaper than tracking the oldest.
             _paths.clear()
-        known = _paths[value] = f'"{value}"'  # There is nothing in a path to be escaped.
+        known = _paths[value] = f'"{value}"'  # A path contains nothing that must be escaped.
     return known
 
 
 def inclusion_or_path(value: object, room: int) -> str | None:
-    """What a projection may say of a field."""
+    """A value of a projection."""
     return inclusion(value, room) or path(value, room)
 
 

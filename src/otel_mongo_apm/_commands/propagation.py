@@ -1,4 +1,4 @@
-"""The function of PyMongo's connections that sees each command before it is encoded, wrapped."""
+"""Wraps the function of PyMongo's connections that every command passes before it is encoded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._driver.wrapping import Undo
 
-# MongoDB 4.4, since which every command on the list takes a comment of any type.
+# MongoDB 4.4: from this version on, every command on the list accepts a comment of any type.
 _WIRE_VERSION = 9
 
-# Where one of PyMongo's connections keeps who is told of its commands.
+# The attribute in which one of PyMongo's connections stores its command listener.
 _LISTENER = "_otel_mongo_apm_comments"
 
 
 @quietly_shielded
 def _propagate(connection: Any, command: Any) -> None:
-    # What is no plain dict is the user's own object, which PyMongo sends without copying it.
+    # Other types than dict are the user's own objects, which PyMongo sends without copying.
     if type(command) is not dict or next(iter(command), None) not in COMMENTED_COMMANDS:
         return
     listener = _listener(connection)
@@ -46,7 +46,7 @@ def _listener(connection: Any) -> CommandTelemetry | None:
     attributes = vars(connection)
     listener: CommandTelemetry | None = attributes.get(_LISTENER)
     if listener is None or not listener.telemetry.is_on:
-        # Its client may have been instrumented, again or for the first time, since somebody asked.
+        # The client may have been instrumented since the last call.
         listeners = listeners_of_connection(connection)
         ours = (each for each in listeners if isinstance(each, CommandTelemetry))
         listener = attributes[_LISTENER] = next(ours, None)

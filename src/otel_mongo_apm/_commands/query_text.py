@@ -1,7 +1,7 @@
 """The sanitized text of a command: JSON with its values hidden.
 
-A text is written from left to right and left as soon as it is longer than its room, so what
-it costs depends on the room, never on the size of the command.
+A text is written from left to right, and writing stops as soon as the text exceeds its room. So the
+cost depends on the room, never on the size of the command.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 # Levels of documents and lists, the command being the first.
 _DEPTH = 20
 
-# Since MongoDB 5.0 other keys, too, may begin with a dollar.
+# Since MongoDB 5.0, other keys may also begin with a dollar.
 _OPERATOR = re.compile(r"\$[A-Za-z]\w*", re.ASCII)
 
-# How many keys are remembered, and how many characters they may have.
+# How many written keys are cached, and the maximum length of each.
 _MAX_KEYS = 1_000
 _SHORT = 64
 
@@ -60,16 +60,16 @@ def sanitized(command: Mapping[str, Any], max_length: int, *, mask_keys: bool = 
     '{"dropUser":"?"}'
 
     Args:
-        command: What is sent to the server.
-        max_length: The most characters that the text may have.
-        mask_keys: Whether keys below the top level and names of fields are hidden too, except
-            operators.
+        command: The command that is sent to the server.
+        max_length: The maximum length of the text, in characters.
+        mask_keys: Whether keys below the top level, except operators, and names of fields are
+            hidden, too.
     """
     return sanitizer(max_length, mask_keys=mask_keys)(command)
 
 
 def sanitizer(max_length: int, *, mask_keys: bool) -> Callable[[Mapping[str, Any]], str]:
-    """Make a function of a command that writes it."""
+    """Return a function that writes a command."""
     write = (_MASKED if mask_keys else _SANITIZED).command
 
     def text(command: Mapping[str, Any]) -> str:
@@ -83,11 +83,11 @@ _NO_FIELDS: dict[Any, Position] = {}
 
 
 class _Keys(dict[object, str]):
-    """Keys as they are written, with their colons: most documents have the same few.
+    """Written keys with their colons, cached because most documents have the same few.
 
     Args:
         quoted: Writes a key.
-        left_out: Those that are written as nothing.
+        left_out: The keys that are left out.
     """
 
     def __init__(
@@ -98,20 +98,20 @@ class _Keys(dict[object, str]):
         self._left_out = left_out
 
     def write(self, key: object, room: int) -> str:
-        """Write one that is not remembered, and remember it if it is short."""
+        """Write a key that is not cached, and cache it if it is short."""
         written = "" if key in self._left_out else f"{self._quoted(key, room)}:"
         if type(key) is str and len(key) <= min(room, _SHORT):
-            if len(self) >= _MAX_KEYS:  # To start anew costs less than to keep an order.
+            if len(self) >= _MAX_KEYS:  # Clearing is cheaper than tracking the oldest.
                 self.clear()
             self[key] = written
         return written
 
 
 class _SanitizedText:
-    """Writes commands; each method gets the room that is left.
+    """Writes commands; each method gets the remaining room.
 
-    A text longer than that is unfinished, which makes the text around it too long as well, and so
-    on up to the one that is cut.
+    A text that exceeds its room is unfinished. The text around it then exceeds its room as well,
+    and so on up to the complete text, which is truncated.
     """
 
     keys = _Keys(quoted)
@@ -155,7 +155,7 @@ class _SanitizedText:
             if isinstance(value, LISTS):
                 return self.array(value, position, room, depth - 1)
             return self.document(value, position, room, depth - 1)
-        except InvalidBSON:  # Bytes that are no document are found out only now.
+        except InvalidBSON:  # Invalid bytes are detected only now.
             return HIDDEN
 
     def scalar(self, value: Any, position: Position | None, room: int) -> str:
@@ -190,7 +190,7 @@ class _SanitizedText:
         return f"{{{','.join(texts)}}}"
 
     def values(self, items: Iterable[tuple[Any, Any]], room: int, depth: int) -> str:
-        """Write a document that has values only."""
+        """Write a document that contains only values."""
         texts, keys = [], self.keys
         for key, value in items:
             text = keys.get(key) or keys.write(key, room)

@@ -1,4 +1,4 @@
-"""The text of a command as it was sent: relaxed extended JSON, bounded."""
+"""The text of a command as it was sent: relaxed extended JSON of limited length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .json_text import CONTAINERS, HIDDEN, LEFT_OUT_OF_ALL, LISTS, SCALARS, cut,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_DEPTH = 100  # MongoDB lets no document be deeper.
+_DEPTH = 100  # MongoDB rejects deeper documents.
 
 _json = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -46,7 +46,7 @@ def raw(command: Mapping[str, Any], max_length: int) -> str:
 
 
 def _value(value: Any, room: int, depth: int) -> str:
-    """Write a value; a text longer than the room that is left is unfinished."""
+    """Write a value; a text that exceeds the remaining room is unfinished."""
     if not isinstance(value, CONTAINERS):
         return _scalar(value, room, depth)
     if not depth:
@@ -58,7 +58,7 @@ def _value(value: Any, room: int, depth: int) -> str:
             return _array(value, room, depth - 1)
         items = value.items(room) if isinstance(value, RawDocument) else value.items()
         return _document(items, room, depth - 1)
-    except InvalidBSON:  # Bytes that are no document are found out only now.
+    except InvalidBSON:  # Invalid bytes are detected only now.
         return HIDDEN
 
 
@@ -98,13 +98,13 @@ def _code(code: Code) -> dict[str, Any]:
 
 
 def _extended_json(value: Any, room: int) -> str:
-    # What comes behind the part that is left is still there, so the text is still too long.
+    # Together with the quotes and keys around it, the truncated value still exceeds the room.
     if isinstance(value, bytes) and len(value) > room:
         value = value[: max(room, 0)]
     if isinstance(value, Regex | re.Pattern) and len(value.pattern) > room:
         value = Regex(value.pattern[: max(room, 0)])
     if isinstance(value, SCALARS):
-        # Some cannot be written: a pattern of bytes that are not UTF-8, an impossible date.
+        # Some values cannot be written: a pattern that is not UTF-8, an impossible date.
         with suppress(TypeError, ValueError, OverflowError):
             return encodable(_json(json_util.default(value, _json_options)))
     return quoted(f"<{type(value).__name__}>", room)

@@ -1,4 +1,4 @@
-"""How the conventions name a command's span and which attributes they give it from the start."""
+"""A command's span name and its attributes at the start, by the conventions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from .exclusions import Gate
 
-    # Command, database, what the command names as a collection, and server.
+    # The command, its database, the value of its collection field, and the server.
     Key = tuple[str, str, str | None, Address]
 
 MAX_SIGNATURES = 10_000
@@ -51,14 +51,14 @@ class CommandSignature:
     """What all commands of one name to one collection of one server have in common.
 
     Args:
-        address: The server's.
+        address: The address of the server.
         collection: The collection's name, if they are sent to one.
         span_name: The name of their spans.
-        attributes: What `start_span` is given, so that samplers see it. Shared; do not mutate.
-        metric_attributes: What measurements carry. Shared; do not mutate.
-        gate: Decides whether such a command has a span; all have one if there is none.
-        batch_field: The field that holds a batch of writes.
-        record_duration: Measures one that succeeded, in seconds, if durations are measured.
+        attributes: The attributes for `start_span`, which samplers see. Shared; do not mutate.
+        metric_attributes: The attributes of measurements. Shared; do not mutate.
+        gate: Decides whether such a command has a span; None if all have one.
+        batch_field: The field that contains a batch of writes.
+        record_duration: Measures a successful command, in seconds, if durations are measured.
     """
 
     address: Address
@@ -76,7 +76,7 @@ def _as_they_are(attributes: Attributes) -> Attributes:
 
 
 class CommandSignatures(dict["Key", CommandSignature]):
-    """The signatures of one client's commands, each built when it is first met."""
+    """The signatures of one client's commands, each built when it is first used."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class CommandSignatures(dict["Key", CommandSignature]):
         self._client = client
 
     def __missing__(self, key: Key) -> CommandSignature:
-        if len(self) >= MAX_SIGNATURES:  # To start anew costs less than to keep an order.
+        if len(self) >= MAX_SIGNATURES:  # Clearing is cheaper than tracking the oldest.
             self.clear()
         signature = self._signature(*key)
         attributes = self._client_span(signature.attributes)
@@ -136,7 +136,7 @@ class CommandSignatures(dict["Key", CommandSignature]):
 
 
 def command_attributes(name: str, database: str | None, collection: str | None) -> Attributes:
-    """The attributes of a command's name and of what it is sent to."""
+    """Return the attributes of a command's name and of its database and collection."""
     attributes: Attributes = {DB_SYSTEM_NAME: MONGODB}
     if database is not None:
         attributes[DB_NAMESPACE] = database

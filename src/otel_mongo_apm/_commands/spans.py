@@ -1,4 +1,4 @@
-"""The span of a command: how it starts, and what it says in the end."""
+"""The span of a command: how it starts, and what is added at its end."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 
-# To look up a member of an Enum costs as much as two calls.
+# Looking up a member of an Enum costs as much as two calls.
 _CLIENT, _ERROR = SpanKind.CLIENT, StatusCode.ERROR
 
 
 class SlowCommands(Protocol):
-    """Whoever has slow commands explained."""
+    """Explains slow commands."""
 
     def started(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
-        """Learn that a command with a span was sent."""
+        """Called when a command with a span was sent."""
 
     def ended(self, command: InFlightCommand, seconds: float) -> None:
-        """Learn how long it took."""
+        """Called with its duration when it has ended."""
 
 
 class CommandSpans:
-    """Starts and describes the spans of one client's commands; to end them is their owner's.
+    """Starts and describes the spans of one client's commands; the listener ends them.
 
     Args:
         telemetry: What all clients share.
         timeline: The client's cluster events.
-        slow: Who has slow commands explained, if somebody does.
+        slow: Explains slow commands; None if that is off.
     """
 
-    # Whether a getMore that waits for documents and brings none has no span.
+    # Whether a getMore that waits for documents and returns none has no span.
     leaves_out_idle = True
-    # Whether spans tell which command led to theirs: a failed attempt, one that opened a cursor.
+    # Whether spans have links to a failed attempt or to the command that opened the cursor.
     tells_causes = True
 
     def __init__(
@@ -81,12 +81,12 @@ class CommandSpans:
         self._request_hook = settings.request_hook and shielded(settings.request_hook)
         self._response_hook = settings.response_hook and shielded(settings.response_hook)
         self._failed_hook = settings.failed_hook and shielded(settings.failed_hook)
-        # What most commands can go without, so that it is asked only once.
+        # Computed once, not for each command.
         self.describe_each_start = bool(self._query_text or self._request_hook or slow)
         self.tell_each_success = bool(self._response_hook or slow)
 
     def parent(self) -> Context | None:
-        """The context that a command which is about to be sent belongs to; None if the current."""
+        """Return the context of a command that is about to be sent; None for the current one."""
         return None
 
     def start(
@@ -100,11 +100,11 @@ class CommandSpans:
         """Start a command's span, if such a command has one.
 
         Args:
-            command: What it is to be the span of.
-            event: How PyMongo told of its start.
-            context: What it is a part of; the current one if there is none.
-            start_time: In nanoseconds since the epoch; now if there is none.
-            attributes: What is known from the start; what its signature has if there are none.
+            command: The command.
+            event: PyMongo's event of its start.
+            context: The parent context. Default: the current one.
+            start_time: The start in nanoseconds since the epoch. Default: now.
+            attributes: The attributes at the start. Default: those of its signature.
         """
         signature, special = command.signature, command.special
         if signature.gate and not signature.gate(event):
@@ -122,24 +122,24 @@ class CommandSpans:
                 self._describe_start(command, event)
 
     def plain(self, signature: CommandSignature, context: Context | None) -> Span:
-        """Start the span of a command that has nothing special and is not to be excluded."""
+        """Start the span of a command without special properties that cannot be excluded."""
         return self.telemetry.tracer.start_span(
             signature.span_name, context, _CLIENT, signature.attributes
         )
 
     def take(self, command: InFlightCommand, span: Span, event: CommandStartedEvent) -> None:
-        """Let a command have a span that was started for it and is recording."""
+        """Set a command's span, which is recording, and describe its start."""
         command.span, command.is_recording = span, True
         if self.describe_each_start or command.signature.batch_field:
             self._describe_start(command, event)
 
     def start_late(self, command: InFlightCommand, seconds: float) -> None:
-        """Start a span whose start was put off, as long ago as the command took."""
+        """Start a postponed span, with the start time of the command."""
         if command.special and (event := command.special.put_off):
             self.start(command, event, None, time.time_ns() - round(seconds * SECOND))
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
-        """Describe how a command ended that the server calls a success."""
+        """Describe the end of a command that the server reports as a success."""
         if command.is_recording:
             self.describe_end(command)
             if self._slow:
@@ -148,7 +148,7 @@ class CommandSpans:
                 self._response_hook(command.span, event)
 
     def fail(self, command: InFlightCommand, event: CommandFailedEvent) -> None:
-        """Describe how a command ended that failed."""
+        """Describe the end of a command that failed."""
         if command.is_recording:
             self.describe_end(command)
             if self._slow:
@@ -157,7 +157,7 @@ class CommandSpans:
                 self._failed_hook(command.span, event)
 
     def describe_end(self, command: InFlightCommand) -> None:
-        """Set what is known of a command once it has ended; on a span that is recording."""
+        """Set what is known about a command at its end, on a recording span."""
         span, failure = command.span, command.failure
         if self._shows_rows and command.rows is not None:
             span.set_attribute(DB_RESPONSE_RETURNED_ROWS, command.rows)
@@ -167,14 +167,14 @@ class CommandSpans:
             self._tell_events(command)
 
     def _describe_failure(self, span: Span, failure: Failure) -> None:
-        # One by one: to set both at once costs the SDK a third more.
+        # One by one, because setting both at once takes the SDK a third longer.
         for name, value in failure.attributes.items():
             span.set_attribute(name, value)
         description = failure.message if self._error_messages else failure.name
         span.set_status(_ERROR, description)
 
     def _describe_start(self, command: InFlightCommand, event: CommandStartedEvent) -> None:
-        """Set what costs too much to be set on a span that nobody sees."""
+        """Set attributes that are too expensive for a span that is not recording."""
         signature, span = command.signature, command.span
         if signature.batch_field:
             size = batch_size(event.command, signature.batch_field)
@@ -205,14 +205,14 @@ def _with_retry(attributes: Attributes, retry: Retry | None) -> Attributes:
 
 
 def _links(special: Special) -> Iterator[Link]:
-    """To the attempt that failed, and to the command that opened the cursor."""
+    """Return links to the attempt that failed and to the command that opened the cursor."""
     for cause in (special.retry, special.cursor):
         if cause and cause.span_context.is_valid:
             yield Link(cause.span_context)
 
 
 def _query_text(settings: Settings) -> QueryText | None:
-    """What makes ``db.query.text`` of a command; nothing if it is off."""
+    """Return the function that creates ``db.query.text``; None if it is off."""
     length = settings.query_text_max_length
     if settings.query_text == "raw":
         return lambda command: raw(command, length)

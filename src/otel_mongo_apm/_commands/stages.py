@@ -1,4 +1,4 @@
-"""Pipelines: what each stage takes.
+"""Which kind of value each stage of a pipeline takes.
 
 Source: MongoDB's manual, "Aggregation Stages".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from .expressions import ACCUMULATED, ACCUMULATIONS, EXPRESSION, EXPRESSIONS, PROJECTION, QUERY
 from .positions import COLLECTION, FIELD, NUMBER, PATH, SORT, Position, path
 
-# All other stages hold values.
+# All other stages contain values.
 _STAGE = Position(
     fields={
         "$addFields": EXPRESSIONS,
@@ -44,7 +44,7 @@ _STAGE = Position(
 )
 PIPELINE = Position(items=_STAGE)
 
-# Stages that hold pipelines.
+# Stages that contain pipelines.
 _STAGE.fields |= {
     "$facet": Position(others=PIPELINE),
     "$lookup": Position(
@@ -61,5 +61,5 @@ _STAGE.fields |= {
     "$unionWith": Position(fields={"pipeline": PIPELINE}),
 }
 
-# A list is a pipeline. A document has values: there "$field" is a string.
+# A list is a pipeline. A document contains values: there, "$field" is a string.
 UPDATE = PIPELINE

@@ -39,12 +39,12 @@ def caller() -> Hashable:
 
 
 def caller_number() -> int:
-    """A number that no other task, greenlet or thread has at the same time.
+    """Return a number that no other task, greenlet or thread has at the same time.
 
-    Whoever keeps it does not keep the task.
+    Keeping the number does not keep the task alive.
     """
     who = caller()
-    # That of a thread is its identifier, which is its own hash.
+    # A thread's identifier is a number, which is its own hash.
     return id(who()) if isinstance(who, ref) else hash(who)
 
 

@@ -169,12 +169,12 @@ def _reported(error: object, name: str) -> Failure:
 
 
 def exception_in_hand() -> BaseException | None:
-    """The exception that PyMongo is handling while it calls a listener."""
+    """Return the exception that PyMongo is handling while it calls a listener."""
     error = sys.exc_info()[1]
     traceback = error.__traceback__ if error else None
     if traceback is None:
         return None
-    # The traceback begins in the frame that caught it; that may be one of the application's,
-    # which called PyMongo while it handled an exception of its own.
+    # The traceback begins in the frame that caught the exception. This can be the application, if
+    # it called PyMongo while it was handling an exception of its own.
     caught_in = traceback.tb_frame.f_globals.get("__name__", "")
     return error if caught_in.startswith("pymongo.") else None

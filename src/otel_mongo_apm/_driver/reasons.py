@@ -76,7 +76,7 @@ def _words(failure: Failure) -> str:
 
 
 def _original(error: BaseException) -> str | None:
-    """The class of the exception that PyMongo has replaced by its own."""
+    """Return the class of the exception that PyMongo has replaced by its own."""
     text = str(error)
     if isinstance(error, NetworkTimeout):
         return "TimeoutError"
@@ -91,7 +91,7 @@ def _original(error: BaseException) -> str | None:
 
 
 def _class_of(number: int, text: str) -> str:
-    # Where the resolver's numbers are positive, some of the system's own are the same.
+    # If the resolver's error numbers are positive, some are also error numbers of the system.
     if os.strerror(number) not in text and (
         number in _RESOLVER_ERRORS or number == _NO_SUCH_HOST_ON_WINDOWS
     ):

@@ -274,7 +274,7 @@ class Instruments:
 
     @quietly_shielded
     def start_counting_drops(self) -> None:
-        """Let commands that are not explained be 0, so that the first is seen as an increase."""
+        """Set the counter of drops to 0, so that the first one counts as an increase."""
         self.explain_drops.add(0, {}, NOBODYS_CONTEXT)
 
     def _histogram(

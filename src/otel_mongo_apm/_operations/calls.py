@@ -1,4 +1,4 @@
-"""PyMongo's functions that calls of its API go through, wrapped: each call is an operation."""
+"""Wraps the functions that all calls of PyMongo's API go through: each call is an operation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class _Running:
-    """A call that is being made: an operation, from its beginning to its end, or a part of one."""
+    """A call in progress: an operation from its beginning to its end, or a part of one."""
 
     __slots__ = ("operation",)
 
@@ -53,7 +53,7 @@ class _Running:
         kwargs: dict[str, Any],
         frame: FrameType,
     ) -> None:
-        """Begin an operation, if this call is one: not a part of another, nor nobody's business."""
+        """Begin an operation, unless the call is part of another one or is not traced."""
         client = found.client(owner)
         if is_part_of_operation(client, _caller_of(frame)) or not (telemetry := traced(client)):
             return
@@ -66,13 +66,14 @@ class _Running:
         parent = _parent(call)
         if settings.require_parent and not get_current_span(parent).get_span_context().is_valid:
             return
-        # Kept before it is in progress: an interrupt may come between any two steps.
+        # Stored before it is in progress, because an interrupt may come between any two steps.
         self.operation = Operation(call, telemetry.telemetry, telemetry.timeline, parent)
-        # What gives a connection returns long before the operation, which its caller goes on with.
+        # A function that provides a connection returns long before the operation ends, so the
+        # frame of its caller represents the operation.
         enter(self.operation, client, _caller_of(frame) if found.gives_connection else frame)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it, in whatever context: an abandoned coroutine is closed in somebody else's."""
+        """End it in any context, because an abandoned coroutine is closed in an unrelated one."""
         if self.operation:
             leave(self.operation)
             self._tell(self.operation, error)
@@ -92,7 +93,7 @@ def _caller_of(frame: FrameType) -> FrameType:
 def _parent(call: ApiCall) -> Context:
     if call.session and (context := transaction_context(call.session, call.name)):
         return context
-    # Cursors that nobody has closed are killed in the background, in the context of a stranger.
+    # PyMongo kills abandoned cursors in the background, in the context of an unrelated caller.
     return NOBODYS_CONTEXT if is_background() else get_current()
 
 

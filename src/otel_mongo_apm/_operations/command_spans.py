@@ -1,4 +1,4 @@
-"""The spans of commands as MongoDB's drivers have them: inside of their operations' spans."""
+"""Command spans as MongoDB's specification defines them, inside their operation spans."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 
 class MongodbCommandSpans(CommandSpans):
-    """Starts and describes the spans of one client's commands, each in its operation's."""
+    """Starts and describes the spans of one client's commands, each inside its operation span."""
 
-    # The specification wants a span for every command, and no attributes but those of databases.
+    # The specification requires a span for every command, and allows only database attributes.
     leaves_out_idle = tells_causes = False
 
     def __init__(
@@ -50,9 +50,9 @@ class MongodbCommandSpans(CommandSpans):
         self.describe_each_start = self.tell_each_success = True
 
     def succeed(self, command: InFlightCommand, event: CommandSucceededEvent) -> None:
-        """Describe how a command ended that the server calls a success."""
+        """Describe the end of a command that the server reports as a success."""
         cursor = event.reply.get("cursor")
-        # That of a cursor which has no more to give is 0; a getMore has told its own.
+        # The ID of an exhausted cursor is 0. A getMore has its cursor's ID already.
         if isinstance(cursor, Mapping) and (cursor_id := cursor.get("id")):
             self._tell_cursor(command, cursor_id)
         super().succeed(command, event)
@@ -65,23 +65,23 @@ class MongodbCommandSpans(CommandSpans):
         start_time: int | None = None,
         attributes: Attributes | None = None,
     ) -> None:
-        """Start a command's span, if such a command has one, inside of its operation's."""
+        """Start a command's span inside its operation span, if such a command has one."""
         gate = command.signature.gate
         if gate is None or gate(event):
             context = self._context(command, event)
             attributes = self._attributes(command, event)
             super().start(command, event, context, start_time, attributes)
         elif gate is not never and event.command_name not in AUTHENTICATION_COMMANDS:
-            # The command is not to be seen, but that a call was made is.
+            # The command has no span, but its operation has one.
             self._context(command, event)
 
     def parent(self) -> Context | None:
-        """The context of the operation in progress; None, the current one, if there is none."""
+        """Return the context of the operation in progress; None means the current context."""
         return context_in_progress(self.timeline)
 
     def _context(self, command: InFlightCommand, event: CommandStartedEvent) -> Context | None:
         operation = operation_in_progress(self.timeline)
-        if operation is None:  # PyMongo made the call by a way that is not known here.
+        if operation is None:  # The call went through a function that is not wrapped.
             return NOBODYS_CONTEXT if is_background() else None
         operation.sends(event.database_name, command.signature.collection)
         return operation.context
@@ -96,7 +96,7 @@ class MongodbCommandSpans(CommandSpans):
 
     def _describe_failure(self, span: Span, failure: Failure) -> None:
         error = exception_in_hand()
-        if error is None:  # The server called it a success.
+        if error is None:  # The server reported success.
             super()._describe_failure(span, failure)
             return
         failure = as_raised(failure, error)
@@ -114,7 +114,7 @@ class MongodbCommandSpans(CommandSpans):
         super()._describe_start(command, event)
 
     def _tell_cursor(self, command: InFlightCommand, cursor_id: object) -> None:
-        if not isinstance(cursor_id, int):  # The application wrote something else in its place.
+        if not isinstance(cursor_id, int):  # The application has passed another type.
             return
         if command.is_recording:
             command.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)

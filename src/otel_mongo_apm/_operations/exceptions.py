@@ -1,4 +1,4 @@
-"""Exceptions as MongoDB's specification has them on spans: recorded, and as attributes."""
+"""Exceptions on spans as MongoDB's specification defines them: events and attributes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def describe_exception(span: Span, error: BaseException, *, with_message: bool) -> None:
-    """Tell in the span of an operation, which is recording, that it failed, and of what.
+    """Describe the failure of an operation in its recording span.
 
     Args:
         span: The span.
-        error: What the driver raises to the application.
-        with_message: Whether the exception's own message is told, which may quote users' values.
+        error: The exception that the driver raises to the application.
+        with_message: Include the exception's message, which may contain users' values.
     """
     failure = as_raised(exception_failure(error), error)
     record_exception(span, error, failure, with_message=with_message)
@@ -33,9 +33,9 @@ def describe_exception(span: Span, error: BaseException, *, with_message: bool) 
 def record_exception(
     span: Span, error: BaseException, failure: Failure, *, with_message: bool
 ) -> None:
-    """Record an exception: as an event of the span, and in its attributes.
+    """Record an exception as an event of the span and in its attributes.
 
-    Not with the SDK's own function, which reads source files and tells the message.
+    The SDK's own function is not used, because it reads source files and includes the message.
     """
     attributes = exception_attributes(error, None if with_message else failure.name)
     attributes[EXCEPTION_TYPE] = raised_type(error)

@@ -1,4 +1,4 @@
-"""Which operation each thread, task or greenlet is making at this moment."""
+"""The operation in progress of each thread, task or greenlet."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
     from .operation import Operation
 
-# By the number of who makes it. A context variable would not do: tasks may share one context, and
-# PyMongo's monitors keep a copy of the context of a client's first operation as long as they run.
-# Without a lock: each use is one dictionary operation, and nobody touches another's entry.
+# By the caller's number. A context variable would be wrong, because tasks may share one context,
+# and PyMongo's monitors keep a copy of the context of a client's first operation as long as they
+# run. Without a lock, because each use is one dictionary operation on the caller's own entry.
 _in_progress: dict[int, Operation] = {}
 
 
 def enter(operation: Operation, client: Any, frame: FrameType) -> None:
-    """Make an operation the one in progress.
+    """Set a caller's operation in progress.
 
     Args:
         operation: The operation.
-        client: The client that makes it, which lives for as long as it is in progress.
-        frame: The frame of a function that runs for as long.
+        client: The client that executes it and lives as long as the operation.
+        frame: The frame of a function that runs as long as the operation.
     """
     operation.caller, operation.client, operation.frame = caller_number(), id(client), id(frame)
     outer = _in_progress.get(operation.caller)
-    # Code of the application's that PyMongo calls, such as an event listener, makes calls, too.
+    # The application's code that PyMongo calls, such as an event listener, may call PyMongo.
     operation.outer = outer if outer and not outer.is_over else None
     _in_progress[operation.caller] = operation
 
 
 def leave(operation: Operation) -> None:
-    """Let an operation be in progress no longer, if it is; whoever calls this."""
+    """Remove an operation from those in progress; any caller may do this."""
     if _in_progress.get(operation.caller) is not operation:
         return
     if operation.outer:
@@ -49,9 +49,9 @@ def leave(operation: Operation) -> None:
 
 
 def operation_in_progress(timeline: Timeline) -> Operation | None:
-    """The operation that this thread or task is making with the client that has these events.
+    """Return this caller's operation in progress, if it belongs to the client with this timeline.
 
-    While it makes one, a listener of the application's may make one with another client.
+    During an operation, a listener of the application may start one with another client.
     """
     operation = _in_progress.get(caller_number()) if _in_progress else None
     if operation is None or operation.is_over or operation.timeline is not timeline:
@@ -60,7 +60,7 @@ def operation_in_progress(timeline: Timeline) -> Operation | None:
 
 
 def is_part_of_operation(client: Any, frame: FrameType) -> bool:
-    """Whether a call is a part of the operation that is in progress, not the application's own.
+    """Whether a call is part of the operation in progress, and not a call of the application.
 
     Args:
         client: The client that is called.
@@ -73,13 +73,13 @@ def is_part_of_operation(client: Any, frame: FrameType) -> bool:
 
 
 def context_in_progress(timeline: Timeline) -> Context | None:
-    """The context of the operation in progress, if there is one."""
+    """Return the context of the operation in progress, if there is one."""
     operation = operation_in_progress(timeline)
     return operation.context if operation else None
 
 
 def _start_anew() -> None:
-    """Forget what the other threads of a forked process's parent are doing."""
+    """In a forked child, forget the operations of the parent's other threads."""
     own = _in_progress.get(caller_number())
     _in_progress.clear()
     if own:

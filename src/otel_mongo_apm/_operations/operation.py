@@ -1,4 +1,4 @@
-"""Operation spans: one for each call of the driver's API, over all that it takes."""
+"""Operation spans: one for each call of the driver's API."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """A call of the API that is being made.
+    """A call of the API in progress.
 
-    Its span starts when there is something to tell inside of it, as of the time when the call
-    began: that of a call all of whose commands are excluded never does.
+    Its span is created together with the first span inside it, with the start time of the call. If
+    all commands of the call are excluded, the span is never created.
 
     Args:
         call: The call.
         telemetry: What all clients share.
         timeline: The client's cluster events.
-        parent: The context that it is called in.
+        parent: The context of the call.
         span: Its span, once it has started.
-        began: When, in nanoseconds since the epoch.
-        latest_event: The number of the cluster event before it.
+        began: When it began, in nanoseconds since the epoch.
+        latest_event: The number of the latest cluster event before it.
         is_over: Whether it has ended.
-        caller: The number of the thread or task that makes the call.
-        client: The `id` of the client that makes it.
-        frame: The `id` of a frame that runs for as long as the call does.
+        caller: The number of the calling thread or task.
+        client: The `id` of the client.
+        frame: The `id` of a frame that runs as long as the call.
         outer: The operation of the same thread or task that this one interrupts.
     """
 
@@ -67,11 +67,11 @@ class Operation:
 
     @property
     def context(self) -> Context:
-        """The context of what happens inside of it."""
+        """The context for spans inside it."""
         return set_span_in_context(self.span or self._start(), self.parent)
 
     def sends(self, database: str, collection: str | None) -> None:
-        """Learn from a command where it goes, if that was not known before."""
+        """Take the database and collection from a command, if they were not known before."""
         if self.call.database is not None:
             return
         self.call.database, self.call.collection = plain(database), collection
@@ -81,13 +81,13 @@ class Operation:
             self.span.set_attributes(attributes)
 
     def has_cursor(self, cursor_id: int) -> None:
-        """Tell the cursor that it opened or went on with."""
+        """Set the ID of the cursor that the operation opened or continued."""
         if self.span:
             self.span.set_attribute(DB_MONGODB_CURSOR_ID, cursor_id)
 
     def end(self, error: BaseException | None) -> None:
-        """Tell how the call ended; of one that fails there is always a span."""
-        # An interrupt may come while it ends; then it is ended again, as the error that this is.
+        """End the operation; a failed one always has a span."""
+        # If an interrupt comes while it ends, `end` is called again with that exception.
         is_first, self.is_over = not self.is_over, True
         span = self.span or (self._start() if is_first and error is not None else None)
         if span is None:

@@ -1,4 +1,4 @@
-"""Which clients' calls have spans: those that are instrumented by MongoDB's own convention."""
+"""Which clients' calls have operation spans: those with `span_convention="mongodb"`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from otel_mongo_apm._otel.suppression import is_suppressed
 
 from .command_spans import MongodbCommandSpans
 
-# Where one of PyMongo's clients keeps who is told of its commands.
+# The attribute in which one of PyMongo's clients stores its command listener.
 _LISTENER = "_otel_mongo_apm_commands"
 
 
 def traced(client: Any) -> MongodbCommandSpans | None:
-    """What makes the spans of a client's commands, if its calls have spans at this moment."""
+    """Return what creates a client's command spans, if its calls currently have spans."""
     listener = _listener(client)
     spans = listener.spans if listener else None
     if not isinstance(spans, MongodbCommandSpans):
@@ -30,7 +30,7 @@ def _listener(client: Any) -> CommandTelemetry | None:
     attributes = vars(client)
     listener: CommandTelemetry | None = attributes.get(_LISTENER)
     if listener is None or not listener.telemetry.is_on:
-        # It may have been instrumented, again or for the first time, since somebody asked.
+        # The client may have been instrumented since the last call.
         listeners = (
             each for each in client.options.event_listeners if isinstance(each, CommandTelemetry)
         )

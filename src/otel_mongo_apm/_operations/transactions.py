@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
     IsInForce = Callable[[], bool]
 
-# Where one of PyMongo's sessions keeps its transaction.
+# The attribute in which one of PyMongo's sessions stores its transaction.
 _TRANSACTION = "_otel_mongo_apm_transaction"
 
 
 @dataclass(slots=True, eq=False)
 class Transaction:
-    """A transaction of a session, or all the attempts at one of a `with_transaction`.
+    """A transaction of a session, or all attempts of a `with_transaction()`.
 
     Args:
         span: Its span.
-        is_whole: Whether only the end of `with_transaction` ends it.
-        process: The process that it is of; not of one that was forked from that.
+        is_whole: Whether only the end of `with_transaction()` ends it.
+        process: The ID of the process that started it; forked processes ignore it.
         is_over: Whether its span has ended.
     """
 
@@ -54,12 +54,12 @@ class Transaction:
 
     @property
     def context(self) -> Context:
-        """The context of its operations, of a commit that is repeated after its end, too."""
+        """The context of its operations, including a commit that is repeated after its end."""
         return set_span_in_context(self.span)
 
     @quietly_shielded
     def end(self, error: BaseException | None = None) -> None:
-        """Tell that it was committed or aborted; again and again, if need be."""
+        """End the span after a commit or abort; later calls have no effect."""
         if self.is_over or self.process != os.getpid():
             return
         self.is_over = True
@@ -68,19 +68,19 @@ class Transaction:
         self.span.end()
 
     def __del__(self) -> None:
-        # Its session was lost without a word. The garbage collector may run anywhere, even where a
-        # span processor or an exporter holds its lock, so others end the span: `end_lost`.
+        # The session was garbage-collected with an open transaction. The garbage collector can run
+        # anywhere, even while a span processor holds its lock, so `end_lost` ends the span later.
         if not self.is_over and self.process == os.getpid():
             _lost.append((self.span, time.time_ns()))
 
 
-# The spans of transactions whose sessions were lost, and when that was. Appending takes no lock.
+# The spans of transactions whose sessions were lost, with their end times. Appending takes no lock.
 _lost: deque[tuple[Span, int]] = deque()
 
 
 @quietly_shielded
 def end_lost() -> None:
-    """End the spans of transactions whose sessions were lost; called where calls begin."""
+    """End the spans of transactions whose sessions were lost; called when a call begins."""
     while _lost:
         try:
             span, end_time = _lost.popleft()
@@ -94,12 +94,12 @@ atexit.register(end_lost)
 
 _ABORT = "abortTransaction"
 _ENDS = frozenset({"commitTransaction", _ABORT})
-# What PyMongo keeps to itself where it aborts a transaction: it is aborted all the same.
+# Exceptions that PyMongo ignores when it aborts a transaction, which counts as aborted anyway.
 _IGNORED_BY_ABORT = (ConnectionFailure, OperationFailure)
 
 
 def transaction_context(session: Any, operation: str) -> Context | None:
-    """The context of a session's transaction, if an operation of the session is made in one."""
+    """Return the context of a session's transaction, if an operation is part of one."""
     transaction = _transaction(session)
     if transaction is None or not (operation in _ENDS or session.in_transaction):
         return None
@@ -107,9 +107,10 @@ def transaction_context(session: Any, operation: str) -> Context | None:
 
 
 def operation_ended(session: Any, operation: str, error: BaseException | None) -> None:
-    """Learn that an operation of a session was made; it may have ended a transaction.
+    """Note that an operation of a session has ended; it may have ended a transaction.
 
-    Motor takes the methods of PyMongo's sessions when it is imported, before they are wrapped.
+    This is needed for Motor, which copies the methods of PyMongo's sessions at import, before we
+    wrap them.
     """
     if operation in _ENDS:
         is_ignored = operation == _ABORT and isinstance(error, _IGNORED_BY_ABORT)

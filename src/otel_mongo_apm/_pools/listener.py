@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
     from .pools import Pools
 
-# What PyMongo raises, but only after it has published the failure. The exception of a closed pool
-# is one that it keeps to itself.
+# The exceptions that PyMongo raises after it has published the failure. It does not raise the one
+# of a closed pool.
 _RAISED_LATER = {
     ConnectionCheckOutFailedReason.TIMEOUT: "pymongo.errors.WaitQueueTimeoutError",
     ConnectionCheckOutFailedReason.POOL_CLOSED: OTHER_ERROR,
@@ -64,19 +64,19 @@ _RAISED_LATER = {
 
 
 class CommandConnections(Protocol):
-    """Whoever wants to know when the connection of a command is given back or closed."""
+    """Gets to know when the connection of a command is returned or closed."""
 
     def checked_in(self, connection: CheckedIn) -> None:
-        """Learn that this thread or task has given a connection back."""
+        """Called when this thread or task has returned a connection."""
 
     def closed(self, connection: tuple[Address, int]) -> None:
-        """Learn that a connection was closed."""
+        """Called when a connection was closed."""
 
 
 class CheckOuts(Protocol):
-    """Whoever wants to know how long callers waited for a connection."""
+    """Gets to know how long callers waited for a connection."""
 
-    # In seconds; what took less is not told, unless it failed.
+    # In seconds; shorter waits are not reported unless they failed.
     threshold: float
 
     def checked_out(
@@ -88,26 +88,26 @@ class CheckOuts(Protocol):
         *,
         is_new: bool | None = None,
     ) -> None:
-        """Learn that a check out has ended."""
+        """Called when a check-out has ended."""
 
 
 @shielded_listener
 class PoolTelemetry(ConnectionPoolListener):
     """Counts and measures one client's connections.
 
-    PyMongo calls some of these methods with its locks held, so they wait for nobody.
+    PyMongo calls some of these methods while it holds locks, so they never wait.
 
     Args:
         client: The client.
         telemetry: What all clients share.
         cluster: The client's cluster.
         pools: The client's pools.
-        connections: Which connection a command goes out on.
-        waits: Who is told how long callers waited for a connection.
-        commands: Who is told when the connection of a command is given back or closed.
+        connections: Finds the connection that a command uses.
+        waits: Gets to know how long callers waited for a connection.
+        commands: Gets to know when the connection of a command is returned or closed.
     """
 
-    # Whoever put it together; kept for as long as the listener is.
+    # The object that created the listener, kept alive as long as the listener.
     owner: object = None
 
     def __init__(
@@ -133,23 +133,24 @@ class PoolTelemetry(ConnectionPoolListener):
         self._measures_use = self._counts and telemetry.settings.pool_use_time
 
     def pool_created(self, event: PoolCreatedEvent) -> None:
-        """Make a pool; PyMongo tells those of its options that are no defaults."""
+        """Create a pool; the event contains only options that differ from their defaults."""
         pool = self._pools.create(event.address)
         pool.max_size = event.options.get("maxPoolSize", DEFAULT_MAX_SIZE)
         pool.min_size = event.options.get("minPoolSize", 0)
 
     def pool_ready(self, event: PoolReadyEvent) -> None:
-        """Count from 0 what may happen to a pool; its client, if it was passed, is known by now."""
+        """Set the pool's counters to 0. Its client is known by now, even with passed listeners."""
         pool = self._pools.identify(event.address)
         if instruments := self.telemetry.pool_instruments:
             instruments.start_counting(pool.attributes)
 
     def pool_cleared(self, event: PoolClearedEvent) -> None:
-        """Tell that connections were given up; it also shows at once what a server has become."""
+        """Report discarded connections, and look at the cluster, as a server may have changed."""
         pool = self._pools[event.address]
         if event.service_id is None and current_task():
-            # If the task is cancelled before it has closed those that are idle, PyMongo forgets
-            # them. A thread may tell of it late, when some are new; but it is not cancelled.
+            # If a task is cancelled before it has closed the idle connections, PyMongo forgets
+            # them. A thread may publish this event late, when the pool has new connections again,
+            # but threads are not cancelled.
             pool.give_up_idle()
         if not self.telemetry.is_on:
             return
@@ -160,7 +161,7 @@ class PoolTelemetry(ConnectionPoolListener):
             self.cluster.note(_pool_cleared(event.address, pool))
 
     def pool_closed(self, event: PoolClosedEvent) -> None:
-        """Observe a pool no longer; a client that closes the pools of all it knows is closed."""
+        """Stop observing a pool. If all pools are closed, so is the client."""
         self._pools.close(event.address)
         if not self.telemetry.sees_cluster or self.cluster.has_dropped(event.address):
             return
@@ -168,10 +169,10 @@ class PoolTelemetry(ConnectionPoolListener):
             self.cluster.pools_closed()
 
     def connection_created(self, event: ConnectionCreatedEvent) -> None:
-        """Do nothing: until it is ready it may still fail."""
+        """Do nothing, because the connection may still fail until it is ready."""
 
     def connection_ready(self, event: ConnectionReadyEvent) -> None:
-        """Count a connection, and measure how long it took to make."""
+        """Count a connection, and measure how long it took to open."""
         pool = self._pools[event.address]
         if self.waits:
             pool.create(event.connection_id)
@@ -186,7 +187,7 @@ class PoolTelemetry(ConnectionPoolListener):
             )
 
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
-        """Count a connection no longer, and count why."""
+        """Stop counting a connection, and count the reason."""
         connection = event.address, event.connection_id
         if self._connections is not None:
             self._connections.forget(connection)
@@ -216,7 +217,7 @@ class PoolTelemetry(ConnectionPoolListener):
         seconds = _seconds(event)
         is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
-            # Whose wait it was, is only worth the price of an exemplar if it was a long one.
+            # An exemplar costs time, so only long waits have one.
             record = pool.record_wait_time or self._record_wait_time(pool, instruments)
             record(seconds, None if is_slow else NOBODYS_CONTEXT)
         if is_slow and self.waits:
@@ -232,9 +233,9 @@ class PoolTelemetry(ConnectionPoolListener):
         return pool.record_wait_time
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
-        """Tell why there is no connection."""
+        """Report why a caller got no connection."""
         pool = self._pools[event.address]
-        # One that was made for a task which is cancelled before it gets it, PyMongo forgets.
+        # PyMongo forgets a connection that it created for a task that was then cancelled.
         pool.connections.discard(pool.pending.pop(caller(), None))
         failure = _check_out_failure(event)
         if instruments := self.telemetry.pool_instruments:
@@ -264,7 +265,7 @@ def _seconds(
     event: ConnectionReadyEvent | ConnectionCheckedOutEvent | ConnectionCheckOutFailedEvent,
 ) -> float:
     seconds = event.duration
-    if seconds is None or seconds < 0:  # A clock that was set back made it negative until 4.18.
+    if seconds is None or seconds < 0:  # Up to 4.17, a clock that was set back made it negative.
         return 0.0
     return seconds
 

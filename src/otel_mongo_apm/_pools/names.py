@@ -1,4 +1,4 @@
-"""What identifies a pool in metrics: whose it is, and of which server."""
+"""What identifies a pool in metrics: its client and its server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pool_name(address: Address, application: str | None) -> str:
-    """The name of a pool; those of several clients may have the same, and are added up.
+    """Return the name of a pool; pools of several clients with the same name are added up.
 
     >>> pool_name(("db.example", 27017), None)
     'db.example:27017'
@@ -37,8 +37,8 @@ def identify(pool: Pool, address: Address, client: Any) -> None:
 
     Args:
         pool: The pool.
-        address: That of its server.
-        client: Whose it is; none if that is not known.
+        address: The address of its server.
+        client: Its client; None if that is not known.
     """
     name = pool_name(address, None if client is None else app_name(client))
     if admits_pool(name):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._otel.addresses import Address
 
-# How many closed pools are kept for their last connections to come back to. Where servers come and
-# go there is no end of them.
+# How many closed pools are kept until their last connections are returned. There is a limit,
+# because servers may come and go.
 MAX_CLOSED = 16
 
 
@@ -28,17 +28,17 @@ class Pools(dict["Address", Pool]):
         self._client = client
 
     def __missing__(self, address: Address) -> Pool:
-        # In the child of a fork many threads may be the first to meet one; then all take the same.
+        # In a forked child, several threads may create a pool at once; `setdefault` keeps only one.
         return self.setdefault(address, self._new(address))
 
     def identify(self, address: Address) -> Pool:
-        """Learn whose a pool is, now that its client may be known; return it."""
+        """Return a pool, and name it after its client, which may be known by now."""
         pool = self[address]
         identify(pool, address, self._client())
         return pool
 
     def close(self, address: Address) -> None:
-        """Observe a pool no longer."""
+        """Stop observing a pool."""
         if pool := self.get(address):
             pool.is_closed = True
         closed = [each for each, pool in list(self.items()) if pool.is_closed]
@@ -46,25 +46,25 @@ class Pools(dict["Address", Pool]):
             self.pop(each, None)
 
     def reconcile(self) -> None:
-        """Count no connection as used that PyMongo has back."""
+        """Correct the used connections of all pools by those of PyMongo's own pools."""
         client = self._client()
         for address, pool in list(self.items()):
             if client is not None and not pool.is_closed:
                 pool.reconcile(partial(held, client, address))
 
     def start_anew(self) -> None:
-        """Know no pools; the child of a fork has none of its parent's connections."""
+        """Forget all pools; a forked child has none of its parent's connections."""
         self.clear()
 
     def has_room(self, address: Address) -> bool:
-        """Whether a server's pool has a connection free that nobody waits for; if it is known."""
+        """Whether a pool has a free connection that nobody waits for; True if it is unknown."""
         pool = self.get(address)
         if pool is None:
             return True
         return not pool.pending and (not pool.max_size or len(pool.used) < pool.max_size)
 
     def create(self, address: Address) -> Pool:
-        """Begin a pool anew."""
+        """Reset a pool."""
         pool = self[address] = self._new(address)
         return pool
 

@@ -278,6 +278,19 @@ def test_used_as_pymongo_has_it(driver, held, used):
     assert set(found.used) == used
 
 
+def test_idle_as_pymongo_has_it(driver):
+    """A connection that PyMongo has lost is not counted, if it is missing twice in a row."""
+    for number in (1, 2, 3):
+        driver.connect(number)
+    found = driver.client.pools[ADDRESS]
+    idle = []
+    for missing in ({3}, {2}, {2, 3}, {3}):
+        found.reconcile(lambda missing=missing: Held(frozenset({1, 2, 3} - missing), 0))
+        idle.append(found.idle)
+
+    assert idle == [3, 3, 2, 1]
+
+
 def test_used_again_meanwhile(driver):
     """A connection that is checked out again while PyMongo's pool is read stays a used one."""
     driver.connect(1)
