@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
+import uuid
 
 import pymongo
 import pytest
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, TypeEncoder, TypeRegistry
+from bson.datetime_ms import DatetimeMS
 from client_kinds import documents, of_each_kind, settle
 from local_mongodb import eventually
 from opentelemetry.sdk._logs import LoggerProvider
@@ -19,7 +25,7 @@ from pymongo.encryption_options import AutoEncryptionOpts
 from versions import log_exporter, needs_async
 
 from otel_mongo_apm import MongoInstrumentor, event_listeners
-from otel_mongo_apm._explain import explanation, queue
+from otel_mongo_apm._explain import explanation, queue, slow_commands
 
 INDEX = "IXSCAN { customer: 1, total: -1 }"
 CANARY = "alice@example.com"
@@ -239,10 +245,58 @@ def test_encryption(explaining, orders, mongodb_uri):
 
 def test_large_commands(explaining, orders, mongodb_uri, monkeypatch):
     """Nor is a command of more than a mebibyte."""
-    monkeypatch.setattr(explanation, "MAX_BYTES", 1000)
+    monkeypatch.setattr(slow_commands, "MAX_BYTES", 1000)
     with pymongo.MongoClient(mongodb_uri) as client:
         client.shop.orders.find_one({"name": "a" * 1000})
         assert explained(explaining) == []
+
+
+def test_documents_that_change(explaining, orders, mongodb_uri):
+    """A command is explained as it was sent, even if the application reuses its filter."""
+    hold = threading.Event()
+    queue.explanations.add(lambda: hold.wait(10))
+    with pymongo.MongoClient(mongodb_uri) as client:
+        chosen = {"_id": 3}
+        list(client.shop.orders.find(chosen))
+        del chosen["_id"]
+        chosen["total"] = 3
+        hold.set()
+        (span,) = explained(explaining)
+
+    assert span.attributes["mongodb.query.plan.stages"] == "IDHACK"
+
+
+class Money:
+    """A type of the application's."""
+
+
+class MoneyEncoder(TypeEncoder):
+    python_type = Money
+
+    def transform_python(self, _):
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("value", "is_explained"),
+    [
+        (uuid.uuid4(), True),
+        (DatetimeMS(2**60), True),
+        (Money(), False),
+    ],
+    ids=["UUID", "date after 9999", "type of the collection's"],
+)
+def test_values(value, is_explained, explaining, orders, mongodb_uri, caplog):
+    """Values that need the collection's codec options are explained if possible, and no errors."""
+    options = CodecOptions(
+        type_registry=TypeRegistry([MoneyEncoder()]),
+        uuid_representation=UuidRepresentation.STANDARD,
+    )
+    with pymongo.MongoClient(mongodb_uri) as client:
+        client.shop.orders.with_options(options).find_one({"customer": value})
+        assert len(explained(explaining)) == is_explained
+
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 def test_no_connection_to_spare(telemetry, orders, mongodb_uri, monkeypatch):
@@ -258,6 +312,30 @@ def test_no_connection_to_spare(telemetry, orders, mongodb_uri, monkeypatch):
 
     (point,) = telemetry.points("mongodb.client.query.explain.drops")
     assert point.data.value == 1
+
+
+@needs_async
+def test_tasks_that_were_cancelled(explaining, orders, mongodb_uri, monkeypatch):
+    """Tasks that were cancelled while they waited for a connection do not wait for ever."""
+    monkeypatch.setattr(explanation, "PATIENCE", 0.5)
+
+    async def work():
+        async with pymongo.AsyncMongoClient(mongodb_uri, maxPoolSize=1) as client:
+            users, slow = client.shop.users, {"$where": "sleep(200) || true"}
+            await users.insert_one({})
+            holder = asyncio.create_task(users.find_one(slow))
+            await asyncio.sleep(0.05)
+            waiting = asyncio.create_task(users.find_one())
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            await asyncio.wait([holder, waiting])
+            await client.shop.orders.find_one({"customer": 3})
+            while explainers():
+                await asyncio.sleep(0.02)
+
+    asyncio.run(work())
+
+    assert len(explained(explaining)) == 1
 
 
 def test_drops_begin_with_zero(telemetry, mongodb_uri):
@@ -321,6 +399,39 @@ def test_a_loop_that_has_ended(number, explaining, orders, mongodb_uri, recwarn)
     explained(explaining)
 
     assert [str(each.message) for each in recwarn if "never awaited" in str(each.message)] == []
+
+
+UNCLOSED = """
+import asyncio, logging, sys, time
+import pymongo
+from opentelemetry.sdk.trace import TracerProvider
+from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._explain import queue
+
+async def work(number):
+    client = pymongo.AsyncMongoClient(sys.argv[1])
+    await client.shop.orders.find_one({"_id": 1})
+    await client.shop.orders.find_one({f"field {number}": 1})
+    await asyncio.sleep(number / 2000)
+
+logging.basicConfig(level="WARNING")
+queue.IDLE = 0.05
+MongoInstrumentor().instrument(explain_slower_than=0, tracer_provider=TracerProvider())
+for number in range(8):
+    queue.explanations.start_anew()
+    asyncio.run(work(number))
+time.sleep(2.5)
+"""
+
+
+@needs_async
+def test_a_client_that_is_not_closed(orders, mongodb_uri):
+    """An event loop that ends while a command is being explained shows no errors of that."""
+    process = subprocess.run(
+        [sys.executable, "-c", UNCLOSED, mongodb_uri], capture_output=True, text=True, check=True
+    )
+
+    assert process.stderr == ""
 
 
 def test_bulk_writes(explaining, orders, mongodb_uri):

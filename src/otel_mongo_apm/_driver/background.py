@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from asyncio import all_tasks
 from typing import TYPE_CHECKING, Any
 
 from .callers import current_task
@@ -54,3 +55,13 @@ def warn_of_unknown_background() -> None:
         f"names that begin with {_BACKGROUND_PREFIX} in {_EXECUTORS}",
         "PyMongo's own threads and tasks are treated as callers",
     )
+
+
+def is_monitoring(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether PyMongo's tasks run in an event loop; not once `asyncio.run()` has cancelled them."""
+    return any(_is_executors(each) and not _is_cancelled(each) for each in all_tasks(loop))
+
+
+def _is_cancelled(task: asyncio.Task[object]) -> bool:
+    cancelling: Any = getattr(task, "cancelling", None)  # Since Python 3.11.
+    return cancelling is not None and cancelling() > 0

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
+import bson
 from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from pymongo.read_preferences import (
     Nearest,
     Primary,
@@ -24,21 +29,53 @@ _MODES = {
 }
 
 
-def database_for_explain(
-    client: Any, name: str, read_preference: Mapping[str, Any] | None
-) -> tuple[Any, Any]:
-    """Return a database of a client that decodes replies to plain dicts, and a read preference.
+# A reply quotes the query, whose values Python may not have: dates after 9999, invalid UTF-8.
+_REPLY_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="replace"
+)
+
+
+def encoded(client: Any, command: Mapping[str, Any]) -> RawBSONDocument | None:
+    """Encode a command with a client's codec options; None if that is not possible.
 
     Args:
         client: The client.
-        name: The database's name.
-        read_preference: The ``$readPreference`` of a command.
+        command: The command, which is not kept.
     """
-    options = client.codec_options.with_options(document_class=dict)
+    options = client.codec_options
     if options.uuid_representation == UuidRepresentation.UNSPECIFIED:
         # The collection may have another one, but we cannot know it.
         options = options.with_options(uuid_representation=UuidRepresentation.STANDARD)
-    return client.get_database(name, codec_options=options), _read_preference(read_preference)
+    try:
+        return RawBSONDocument(bson.encode(command, codec_options=options))
+    except (
+        BSONError,
+        ValueError,
+        TypeError,
+        OverflowError,
+    ):  # The collection may have its own types, too.
+        return None
+
+
+def run_command(
+    client: Any, database: str, command: Mapping[str, Any], read_preference: Any
+) -> Any:
+    """Run a command with a client; return its reply, or a coroutine of an asynchronous client.
+
+    Args:
+        client: The client.
+        database: The database's name.
+        command: The command.
+        read_preference: The ``$readPreference`` of the application's command.
+    """
+    return client.get_database(database).command(
+        command, read_preference=_read_preference(read_preference), codec_options=_REPLY_OPTIONS
+    )
+
+
+def is_asynchronous(client: Any) -> bool:
+    """Whether a client's methods are coroutines."""
+    return inspect.iscoroutinefunction(type(client).close)
 
 
 def _read_preference(document: Mapping[str, Any] | None) -> Any:

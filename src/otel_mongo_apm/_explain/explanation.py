@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import concurrent.futures
 import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import bson
 import pymongo
+from bson.errors import BSONError
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.semconv.attributes.db_attributes import (
@@ -22,8 +22,9 @@ from opentelemetry.semconv.attributes.db_attributes import (
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
 from pymongo.errors import OperationFailure, PyMongoError
 
+from otel_mongo_apm._driver.background import is_monitoring
 from otel_mongo_apm._driver.documents import EXPLAIN
-from otel_mongo_apm._driver.queries import database_for_explain
+from otel_mongo_apm._driver.queries import is_asynchronous, run_command
 from otel_mongo_apm._otel.context import NOBODYS_CONTEXT
 from otel_mongo_apm._otel.semconv import (
     CLIENT_QUERY_EXPLAINED,
@@ -66,10 +67,18 @@ _logger = logging.getLogger(__name__)
 TIMEOUT = 1.0
 # Seconds to wait for a connection that the application does not need.
 PATIENCE = 2.0
-MAX_BYTES = 1 << 20
-
 # Unauthorized, CommandNotFound, CommandNotSupported, and the codes of compatible databases.
 _REFUSALS = frozenset({13, 59, 115, 238})
+
+_FAILURES = (
+    PyMongoError,
+    RuntimeError,
+    OSError,
+    BSONError,
+    # Of an event loop that ends; until Python 3.11 this timeout is not a `TimeoutError`.
+    concurrent.futures.CancelledError,
+    concurrent.futures.TimeoutError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +129,27 @@ class Explanation:
         self._loop = loop
 
     @quietly_shielded
-    def ask(self) -> None:
-        """Ask the server and report its answer."""
+    def ask(self) -> bool:
+        """Ask the server and report its answer; return whether it was asked."""
         client = self._asker.client()
         if client is None or not self._asker.telemetry.is_on:
-            return
+            return False
         if not self._has_room():
             self._asker.dropped()
-            return
+            return False
         start = time.time_ns()
         try:
             reply = self._reply(client)
         except OperationFailure as error:
             if error.code in _REFUSALS:
                 self._asker.refused(str((error.details or {}).get("codeName") or error.code))
-        except (PyMongoError, TimeoutError, RuntimeError, OSError) as error:
+        except _FAILURES as error:
             # The client may be closed, the server down or the event loop stopped.
             _logger.debug("Could not explain a slow command: %s", type(error).__name__)
         else:
             if reply:
                 self._tell(plan_attributes(reply), start)
+        return True
 
     def _has_room(self) -> bool:
         deadline = time.monotonic() + PATIENCE
@@ -151,17 +161,12 @@ class Explanation:
 
     def _reply(self, client: Any) -> Mapping[str, Any] | None:
         query = self._query
-        database, read_preference = database_for_explain(
-            client, query.database, query.read_preference
-        )
-        if len(bson.encode(query.explain, codec_options=database.codec_options)) > MAX_BYTES:
-            return None
 
         def command() -> Any:
-            return database.command(query.explain, read_preference=read_preference)
+            return run_command(client, query.database, query.explain, query.read_preference)
 
         with suppress_instrumentation():
-            if inspect.iscoroutinefunction(type(database).command):
+            if is_asynchronous(client):
                 return self._awaited(command)
             with pymongo.timeout(TIMEOUT):
                 reply: Mapping[str, Any] = command()
@@ -174,6 +179,8 @@ class Explanation:
             return None
 
         async def within_time() -> Any:
+            if not is_monitoring(loop):  # It is about to end, and would not wait for us.
+                return None
             with pymongo.timeout(TIMEOUT):
                 return await command()
 
@@ -186,7 +193,8 @@ class Explanation:
         try:
             reply: Mapping[str, Any] = future.result(2 * TIMEOUT)
         except BaseException:
-            future.cancel()
+            if not loop.is_closed():  # Else there is nothing to cancel, and it would raise.
+                future.cancel()
             raise
         return reply
 

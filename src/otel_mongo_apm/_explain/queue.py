@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 from collections import deque
@@ -33,7 +34,7 @@ class Explanations:
         # Reentrant, because a signal handler may send a slow command while the lock is held.
         self._lock = threading.RLock()
         self._wake = threading.Event()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self._asked: deque[float] = deque(maxlen=MAX_PER_MINUTE)
         self._shapes: dict[Hashable, float] = {}
         self._thread: threading.Thread | None = None
@@ -58,28 +59,46 @@ class Explanations:
         with self._lock:
             self._shapes.pop(shape, None)
 
-    def add(self, ask: Callable[[], None]) -> bool:
-        """Queue a function for the thread; return False if the queue is full."""
+    def add(self, ask: Callable[[], object]) -> bool:
+        """Queue a function for the thread; return False if that is not possible.
+
+        Args:
+            ask: The function. It returns whether it has asked a server, which the limit counts.
+        """
         with self._lock:
             if len(self._waiting) >= MAX_WAITING:
                 return False
             self._waiting.append(ask)
-            if self._thread is None:
-                thread = threading.Thread(
-                    target=self._work, name="otel_mongo_apm_explain", daemon=True
-                )
-                thread.start()
-                self._thread = thread
+            if self._thread is None and not self._start():
+                self._waiting.clear()
+                return False
         self._wake.set()
+        return True
+
+    def _start(self) -> bool:
+        # With a context of its own: Python 3.14 may let a thread inherit one, and a
+        # `pymongo.timeout()` of the application with it.
+        thread = threading.Thread(
+            target=contextvars.Context().run,
+            args=(self._work,),
+            name="otel_mongo_apm_explain",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # There are too many threads, or the interpreter ends.
+            return False
+        self._thread = thread
         return True
 
     def _work(self) -> None:
         while ask := self._next():
             self._pace()
-            ask()
+            if ask():
+                self._asked.append(monotonic())
             del ask  # Do not keep its command alive while the thread waits.
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> Callable[[], object] | None:
         self._wake.clear()
         if not self._waiting:
             self._wake.wait(IDLE)
@@ -95,7 +114,6 @@ class Explanations:
             wait = MINUTE - (monotonic() - self._asked[0])
             if wait > 0:
                 threading.Event().wait(wait)
-        self._asked.append(monotonic())
 
 
 explanations = Explanations()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from otel_mongo_apm._commands.in_flight import Special
 from otel_mongo_apm._commands.query_text import sanitizer
 from otel_mongo_apm._driver.clients import encrypts
+from otel_mongo_apm._driver.documents import EXPLAIN
+from otel_mongo_apm._driver.queries import encoded
 from otel_mongo_apm._otel.shield import quietly_shielded
 
 from .explainable import EXPLAINED_COMMANDS, explanation_of
@@ -32,6 +34,7 @@ _logger = logging.getLogger(__name__)
 
 # Seconds until the next attempt after a server has refused to explain a command.
 PAUSE = 600.0
+MAX_BYTES = 1 << 20
 
 
 class SlowCommands:
@@ -84,11 +87,15 @@ class SlowCommands:
         shape = event.database_name, command.signature.collection, text
         if not explanations.admits(shape):
             return
+        # The application may change its documents, and large ones must not wait in the queue.
+        encoded_command = encoded(client, explanation[EXPLAIN])
+        if encoded_command is None or len(encoded_command.raw) > MAX_BYTES:
+            return
         query = Query(
             database=event.database_name,
             collection=command.signature.collection,
             address=command.signature.address,
-            explain=explanation,
+            explain={**explanation, EXPLAIN: encoded_command},
             read_preference=event.command.get("$readPreference"),
             span_context=command.span.get_span_context(),
             seconds=seconds,

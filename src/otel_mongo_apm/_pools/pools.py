@@ -61,6 +61,10 @@ class Pools(dict["Address", Pool]):
         pool = self.get(address)
         if pool is None:
             return True
+        # PyMongo does not tell of everybody who waits no longer, or has given a connection back.
+        pool.drop_the_silent()
+        if (client := self._client()) is not None:
+            pool.reconcile(partial(held, client, address))
         return not pool.pending and (not pool.max_size or len(pool.used) < pool.max_size)
 
     def create(self, address: Address) -> Pool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 from time import monotonic
 
+import pymongo
 import pytest
 from local_mongodb import eventually
+from pymongo import _csot
 
 from otel_mongo_apm._explain import queue
 from otel_mongo_apm._explain.queue import Explanations
@@ -90,10 +93,58 @@ def test_the_pace(explanations, monkeypatch):
     monkeypatch.setattr(queue, "MINUTE", 0.5)
     times = []
     for _ in range(queue.MAX_PER_MINUTE + 1):
-        explanations.add(lambda: times.append(monotonic()))
+        explanations.add(lambda: times.append(monotonic()) or True)
     eventually(lambda: len(times) == queue.MAX_PER_MINUTE + 1, "all")
 
     assert times[-2] - times[0] < 0.5 <= times[-1] - times[0]
+
+
+def test_what_nobody_wants_any_more(explanations):
+    """Functions that ask no server, as of clients that are gone, do not count for the limit."""
+    asked = []
+    for number in range(3 * queue.MAX_PER_MINUTE):
+        explanations.add(lambda number=number: asked.append(number))
+    eventually(lambda: not threads(), "the thread's end")
+
+    assert len(asked) == 3 * queue.MAX_PER_MINUTE
+
+
+def test_no_thread_to_be_had(explanations, monkeypatch):
+    """Where no thread can be started nothing is taken or kept, and later it works again."""
+    with monkeypatch.context() as patched:
+
+        def start(_):
+            raise RuntimeError("can't start new thread")
+
+        patched.setattr(threading.Thread, "start", start)
+        assert not explanations.add(lambda: True)
+        assert len(explanations) == 0
+
+    asked = threading.Event()
+    assert explanations.add(asked.set)
+    assert asked.wait(10)
+
+
+class InheritingThread(threading.Thread):
+    """A thread as Python 3.14 may start it, with the context of its starter."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.inherited = contextvars.copy_context()
+
+    def run(self):
+        self.inherited.run(super().run)
+
+
+def test_contexts(explanations, monkeypatch):
+    """The thread does not inherit a timeout of the application."""
+    monkeypatch.setattr(threading, "Thread", InheritingThread)
+    asked, timeouts = threading.Event(), []
+    with pymongo.timeout(5):
+        explanations.add(lambda: (timeouts.append(_csot.get_timeout()), asked.set()))
+    assert asked.wait(10)
+
+    assert timeouts == [None]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
