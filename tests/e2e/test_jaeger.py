@@ -73,7 +73,7 @@ def interrupted(backend: Jaeger, server: Mongod) -> list[Span]:
     lost = {"failCommands": ["insert"], "closeConnection": True}
     server.command("configureFailPoint", "failCommand", mode={"times": 1}, data=lost)
     found, errors = run_quickstart("interrupted", backend, server)
-    assert "no usable server" in errors
+    assert errors == ""  # What is logged goes where opentelemetry-instrument sends it.
     return found
 
 

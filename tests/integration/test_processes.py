@@ -27,12 +27,14 @@ CHILDREN = """
 import json, multiprocessing, sys, threading, time, warnings
 warnings.simplefilter("ignore")  # PyMongo warns of clients that cross a fork.
 sys.path.insert(0, sys.argv[1])
+from forks import fork_between_measurements  # Before PyMongo is.
 import pymongo
 from in_memory import InMemoryTelemetry
 from otel_mongo_apm import MongoInstrumentor
 
 uri, method, instrumented = sys.argv[2:]
 telemetry = InMemoryTelemetry()
+fork_between_measurements(telemetry)
 if instrumented == "before":  # So it is in a child that is spawned, too: it imports this anew.
     MongoInstrumentor().instrument(**telemetry.providers)
 
@@ -74,9 +76,7 @@ def main():
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    # By then each is in the middle of its command, and not under one of the SDK's locks, which
-    # nobody would release in a child.
-    time.sleep(0.3)
+    time.sleep(0.3)  # By then each is in the middle of its command.
     context = multiprocessing.get_context(method)
     children = []
     for _ in range(3):
