@@ -367,7 +367,7 @@ PUBLIC |= {"core", "AgnosticClientSession"}
 # Of a queue, of a client, and of its constructor.
 PUBLIC |= {"maxsize", "close", "host"}
 # Python's.
-PUBLIC |= {"cr_frame", "self", "value"}
+PUBLIC |= {"cancelling", "cr_frame", "self", "value"}
 # Their names are changed in tests/unit/driver/test_api_calls.py.
 OF_OPERATIONS = {"api_calls", "entry_points"}
 # They look things up in documents, in tasks or in our own listeners, not in PyMongo.
