@@ -117,5 +117,5 @@ def test_peer_service(standalone, telemetry, convention):
 @pytest.mark.parametrize(("value", "error"), [("", ValueError), (" ", ValueError), (5, TypeError)])
 def test_no_peer_service(value, error):
     """What is no name is refused, and what is accepted is named."""
-    with pytest.raises(error, match="Invalid peer_service: .*Accepted: a string that is not empty"):
+    with pytest.raises(error, match=r"Invalid peer_service.*a string that is not empty"):
         MongoInstrumentor().instrument(peer_service=value)
