@@ -413,6 +413,7 @@ def test_counts_after_many_threads(instrumented, server, telemetry):
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(120, method="thread")  # PyMongo may lose a lock to a cancellation, for good.
 @needs_async
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_counts_after_many_tasks(instrumented, server, telemetry):
