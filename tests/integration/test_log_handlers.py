@@ -58,7 +58,10 @@ class Handler(logging.Handler):
         self.lines.append((time.monotonic(), record.getMessage()))
 
     def has(self, text: str) -> bool:
-        return any(text in line for _, line in self.lines)
+        return bool(self.moments(text))
+
+    def moments(self, *texts: str) -> list[float]:
+        return [moment for moment, line in self.lines if all(text in line for text in texts)]
 
 
 def note_caller(callers: set[str]) -> None:
@@ -254,7 +257,7 @@ def test_an_outage_without_traffic(server, handler, watcher, mode):
         back = time.monotonic()
         eventually(lambda: handler.has(BACK), "its line")
 
-    (lost_line,) = (moment for moment, line in handler.lines if LOST in line)
-    (back_line,) = (moment for moment, line in handler.lines if BACK in line)
+    (lost_line,) = handler.moments(LOST, server.host)
+    (back_line,) = handler.moments(BACK, server.host)
     assert lost_line - lost < SOON
     assert back_line - back < SOON

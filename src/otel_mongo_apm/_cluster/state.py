@@ -20,6 +20,7 @@ from otel_mongo_apm._driver.clients import (
     topology_description,
     topology_id,
 )
+from otel_mongo_apm._driver.topology_events import DROPS_EVENTS_AT_CLOSE
 from otel_mongo_apm._otel.semconv import (
     CLIENT_TOPOLOGY_CLOSED,
     CLIENT_TOPOLOGY_OPENED,
@@ -163,6 +164,10 @@ class Cluster:
     def pools_closed(self) -> None:
         """Note that all pools, and so the client, are closed; PyMongo may report it later."""
         if not self.is_told:
+            self.close()
+        elif DROPS_EVENTS_AT_CLOSE:
+            if description := self._live_description():
+                self.take(description)
             self.close()
 
     def is_known(self, address: Address) -> bool:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pymongo
+
 from .clients import topology_of
 from .private_names import warn_of_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+# Whether a client that is closed drops the events that it has not published yet.
+DROPS_EVENTS_AT_CLOSE = pymongo.version_tuple < (4, 9)
 
 # Each server has two events before the thread or task empties the queue.
 MAX_SEEDS = 40
