@@ -63,6 +63,20 @@ def suffer(section, server, *command, **variables):
     assert program.returncode == 0
 
 
+def suffer_unsampled(section, server, **variables):
+    """Run the workload, with a sampler that drops everything."""
+    suffer(
+        section,
+        server,
+        "opentelemetry-instrument",
+        sys.executable,
+        "workload.py",
+        OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="0",
+        **variables,
+    )
+
+
 @pytest.mark.parametrize(
     ("page", "heading"), [("collector", "Tail sampling"), ("prometheus", "Through a Collector")]
 )
@@ -117,16 +131,7 @@ def test_tail_sampling(recipe, received, server):
 
 def test_head_sampling(recipe, received, server):
     """A ratio drops outages like everything else; metrics still count them."""
-    section = recipe("collector", "Head sampling")
-    suffer(
-        section,
-        server,
-        "opentelemetry-instrument",
-        sys.executable,
-        "workload.py",
-        OTEL_TRACES_SAMPLER="parentbased_traceidratio",
-        OTEL_TRACES_SAMPLER_ARG="0",
-    )
+    suffer_unsampled(recipe("collector", "Head sampling"), server)
 
     assert received.wait_for_metric("mongodb.client.topology.outage.duration")
     assert received.spans == []
@@ -144,16 +149,7 @@ def test_sampler_that_keeps_outages(recipe, received, server):
 def test_log_events_are_not_sampled(recipe, received, server):
     """With `events=both`, an outage that the sampler drops is in the log events."""
     section = recipe("collector", "Head sampling")
-    suffer(
-        section,
-        server,
-        "opentelemetry-instrument",
-        sys.executable,
-        "workload.py",
-        OTEL_TRACES_SAMPLER="parentbased_traceidratio",
-        OTEL_TRACES_SAMPLER_ARG="0",
-        OTEL_PYTHON_MONGO_APM_EVENTS="both",
-    )
+    suffer_unsampled(section, server, OTEL_PYTHON_MONGO_APM_EVENTS="both")
     events = {record["event"] for record in received.logs}
 
     assert received.spans == []
