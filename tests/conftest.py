@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -90,3 +91,12 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:
         MongoInstrumentor().uninstrument()
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -18,22 +17,11 @@ from otel_mongo_apm import MongoInstrumentor
 from otel_mongo_apm._commands.listener import CommandTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from in_memory import InMemoryTelemetry
 
-pytestmark = pytest.mark.usefixtures("shop")
+pytestmark = pytest.mark.usefixtures("shop", "switching")
 
 ROUNDS = 6
-
-
-@pytest.fixture(autouse=True)
-def _switching() -> Iterator[None]:
-    """Threads take turns after every few instructions."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 class Sent(CommandListener):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -27,22 +26,13 @@ from otel_mongo_apm._settings.telemetry import Telemetry
 from otel_mongo_apm._setup.client import ClientTelemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from in_memory import InMemoryTelemetry
+
+pytestmark = pytest.mark.usefixtures("switching")
 
 ROUNDS = 50
 FIND = {"find": "users", "filter": {}, "$db": "shop"}
 DURATION = "db.client.operation.duration"
-
-
-@pytest.fixture(autouse=True)
-def _switching() -> Iterator[None]:
-    """Threads take turns after every few instructions."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.fixture
