@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +22,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-import local_mongodb
+from database import filled_mongodb
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from pymongo import MongoClient
 from synthetic import FIND, OFF, floor, listener, listener_with_pool, providers
-from worker import CONTRIB, MEASURED_BY_HAND, NOTHING, OURS, fill
+from worker import CONTRIB, MEASURED_BY_HAND, NOTHING, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,12 +106,7 @@ def end_to_end(contenders: Sequence[str]) -> dict[str, float]:
     """The instructions of a `find_one` with each of the contenders."""
     told = f"find_one {WARM}\nmark 1\nfind_one {NUMBER}\nmark 1\n"
     worker = str(HERE / "worker.py")
-    with ExitStack() as stack:
-        uri = os.environ.get("MONGODB_URI")
-        if not uri:
-            uri = stack.enter_context(local_mongodb.standalone()).uri
-        with MongoClient(uri) as client:
-            fill(client)
+    with filled_mongodb() as uri:
         return {name: counted([worker, name, uri], told, 2)[0] / NUMBER for name in contenders}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -11,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import local_mongodb
 import pytest
-from pymongo import MongoClient
+from database import filled_mongodb
 from rounds import Line, Times
-from worker import CONTENDERS, CONTRIB, MEASURED_BY_HAND, NOTHING, TASKS, THREADS, fill
+from worker import CONTENDERS, CONTRIB, MEASURED_BY_HAND, NOTHING, TASKS, THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,12 +65,7 @@ class Worker:
 @pytest.fixture(scope="module")
 def uri() -> Iterator[str]:
     """That of the user's own MongoDB, or of one that is started."""
-    with ExitStack() as stack:
-        uri = os.environ.get("MONGODB_URI")
-        if not uri:
-            uri = stack.enter_context(local_mongodb.standalone()).uri
-        with MongoClient(uri) as client:
-            fill(client)
+    with filled_mongodb() as uri:
         yield uri
 
 

@@ -65,14 +65,6 @@ def instrument(contender: str) -> None:
         MongoInstrumentor().instrument(**sdk, **OURS[contender])
 
 
-def fill(client: MongoClient[Any]) -> None:
-    """Have the documents there that applications read, and nothing else."""
-    client.drop_database("benchmark")
-    client.benchmark.users.insert_many(
-        {"_id": number, "name": "Alice", "age": 30} for number in range(DOCUMENTS)
-    )
-
-
 class Application:
     """What an application does with MongoDB."""
 
