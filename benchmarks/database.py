@@ -22,11 +22,11 @@ def filled_mongodb() -> Iterator[str]:
         if not uri:
             uri = stack.enter_context(local_mongodb.standalone()).uri
         with MongoClient(uri) as client:
-            _fill(client)
+            fill(client)
         yield uri
 
 
-def _fill(client: MongoClient[Any]) -> None:
+def fill(client: MongoClient[Any]) -> None:
     """Have the documents there that applications read, and nothing else."""
     client.drop_database("benchmark")
     client.benchmark.users.insert_many(

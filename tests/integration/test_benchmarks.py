@@ -19,7 +19,9 @@ KINDS = ("find_one", "insert_one", "cursor", "tasks", "threads", "failure", "int
 def test_an_application(mongodb_uri):
     """Each contender finds, inserts and reads, and says how long it took."""
     pytest.importorskip("opentelemetry.instrumentation.pymongo")
-    from worker import CONTENDERS, fill  # noqa: PLC0415 - Not where there is no AsyncMongoClient.
+    # Not where there is no AsyncMongoClient.
+    from database import fill  # noqa: PLC0415
+    from worker import CONTENDERS  # noqa: PLC0415
 
     with pymongo.MongoClient(mongodb_uri) as client:
         fill(client)
