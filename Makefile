@@ -5,8 +5,9 @@ BIN := .venv/bin
 
 # How many processes run tests side by side: two for each core, since tests wait much of the time.
 WORKERS ?= auto
-# A file's tests share its servers, so one process runs them all.
-SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A file's tests share its servers, so one process runs them all. If a test ends that process, no
+# other begins the file anew only to be ended, too.
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 FOR_OLDEST := tests/unit tests/wire tests/integration tests/conformance
 
 # Where `go install` puts programs, too.
