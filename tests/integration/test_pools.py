@@ -415,7 +415,6 @@ def test_counts_after_many_threads(instrumented, server, telemetry):
 @pytest.mark.alone
 @pytest.mark.timeout(120, method="thread")  # PyMongo may lose a lock to a cancellation, for good.
 @needs_async
-@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_counts_after_many_tasks(instrumented, server, telemetry):
     """After tasks that were cancelled at any point, as many are counted as PyMongo has.
 
