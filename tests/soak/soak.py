@@ -67,7 +67,7 @@ cursors.MAX_CURSORS = 100
 # So is what the last command of a thread or a task that has ended would be retried as.
 in_flight.MAX_RETRIES = 100
 # What grows for as long as there are names that were not met before.
-NAMES = {"_Names._admitted", "_Keys"}
+NAMES = {"_Names._admitted", "_Keys", "_Arguments"}
 # A call that sends no command is measured, too, but has no server.
 SERVER = "network.peer.port"
 # Few series for each command. Of all there could be, some would only come late: they are the SDK's.
@@ -102,15 +102,19 @@ class Counts(SpanProcessor, SpanExporter):
 
 
 class Sent(CommandListener):
-    """How many commands the driver has sent."""
+    """How many commands of each name the driver has sent."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.number = 0
+        self.by_name: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        return self.by_name.total()
 
     def started(self, event):
         with self._lock:
-            self.number += 1
+            self.by_name[event.command_name] += 1
 
     def succeeded(self, event):
         pass
@@ -434,18 +438,18 @@ class Findings:
             self.expect(f"in flight, {which} client", len(listeners_of(client).in_flight), 0)
 
 
-def measured(reader: InMemoryMetricReader) -> int:
-    """How many commands' durations were measured."""
+def measured(reader: InMemoryMetricReader) -> Counter[str]:
+    """How many durations of commands of each name were measured."""
     collected = reader.get_metrics_data()
-    return sum(
-        point.count
-        for resource in (collected.resource_metrics if collected else ())
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        if metric.name == "db.client.operation.duration"
-        for point in metric.data.data_points
-        if SERVER in point.attributes
-    )
+    durations: Counter[str] = Counter()
+    for resource in collected.resource_metrics if collected else ():
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                if metric.name == "db.client.operation.duration":
+                    for point in metric.data.data_points:
+                        if SERVER in point.attributes:
+                            durations[point.attributes["db.operation.name"]] += point.count
+    return durations
 
 
 def empty_pools(soak: Soak) -> None:
@@ -518,8 +522,8 @@ def soak(seconds: float, workers: int, seed: int, *, is_instrumented: bool = Tru
     if is_instrumented:
         findings.expect("spans ended", counts.ended, counts.started)
         findings.expect("spans exported", counts.exported, counts.started)
-        findings.expect("durations", durations, soaking.sent.number)
-    in_flight._retries.clear()
+        findings.expect("durations", dict(durations), dict(soaking.sent.by_name))
+    in_flight.retries.clear()
     findings.expect("objects left", dict(leftovers.objects() - objects), {})
     left = {table: size for table, size in leftovers.tables().items() if table not in NAMES}
     findings.expect("entries left", dict(Counter(left) - Counter(tables)), {})
