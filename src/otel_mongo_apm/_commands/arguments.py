@@ -5,7 +5,7 @@ Source: MongoDB's manual, "Database Commands".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, known_name
 from otel_mongo_apm._driver.documents import EXPLAIN
@@ -24,7 +24,7 @@ from .positions import (
 from .stages import PIPELINE, UPDATE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _INCLUDED = Position(inclusion)
 _INCLUDED.others = _INCLUDED
@@ -115,8 +115,8 @@ EXPLAINED = Position()
 COMMANDS[EXPLAIN] = Position(fields={EXPLAIN: EXPLAINED})
 
 
-def arguments(command: Mapping[str, Any]) -> Position | None:
-    """Return the arguments of a command, if it is known.
+def arguments(command: Iterable[str]) -> Position | None:
+    """Return the arguments of a command, or of one with such names of arguments, if it is known.
 
     >>> arguments({"find": "users"}).of("limit") is NUMBER
     True

@@ -78,8 +78,8 @@ def is_no_operator(key: object) -> bool:
 
 def number(value: object, _: int) -> str | None:
     """A whole number that MongoDB can have."""
-    is_number = type(value) in _NUMBERS and abs(value) < _MAX_INT64  # type: ignore[arg-type]
-    return str(value) if is_number else None
+    is_number = type(value) in _NUMBERS and -_MAX_INT64 < value < _MAX_INT64  # type: ignore[operator]
+    return f"{value}" if is_number else None
 
 
 def flag(value: object, _: int) -> str | None:

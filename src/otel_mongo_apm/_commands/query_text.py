@@ -26,15 +26,21 @@ from .json_text import (
     cut,
     quoted,
 )
-from .positions import is_no_operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .positions import Position
+    from .positions import Position, Shown
+
+    # An argument's name, the text of its name, its position, and what writes a scalar there. The
+    # last is None if scalars are hidden, or with hidden names of fields.
+    Argument = tuple[str, str, Position | None, Shown | None]
 
 # Levels of documents and lists, the command being the first.
 _DEPTH = 20
+
+# The types of nearly all scalars that are shown.
+_SHOWN_TYPES = frozenset({str, int, bool})
 
 # Since MongoDB 5.0, other keys may also begin with a dollar.
 _OPERATOR = re.compile(r"\$[A-Za-z]\w*", re.ASCII)
@@ -79,32 +85,51 @@ def sanitizer(max_length: int, *, mask_keys: bool) -> Callable[[Mapping[str, Any
     return text
 
 
-_NO_FIELDS: dict[Any, Position] = {}
-
-
 class _Keys(dict[object, str]):
     """Written keys with their colons, cached because most documents have the same few.
 
     Args:
         quoted: Writes a key.
-        left_out: The keys that are left out.
     """
 
-    def __init__(
-        self, quoted: Callable[[object, int], str], left_out: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, quoted: Callable[[object, int], str]) -> None:
         super().__init__()
         self._quoted = quoted
-        self._left_out = left_out
 
     def write(self, key: object, room: int) -> str:
         """Write a key that is not cached, and cache it if it is short."""
-        written = "" if key in self._left_out else f"{self._quoted(key, room)}:"
+        written = f"{self._quoted(key, room)}:"
         if type(key) is str and len(key) <= min(room, _SHORT):
             if len(self) >= _MAX_KEYS:  # Clearing is cheaper than tracking the oldest.
                 self.clear()
             self[key] = written
         return written
+
+
+# How many sets of arguments are cached, and the maximum length of all names of one.
+_MAX_SETS = 1_000
+_MAX_NAMES = 512
+
+# PyMongo creates no command with more arguments.
+_MANY = 64
+
+
+class _Arguments(dict[tuple[str, ...], "list[Argument]"]):
+    """The arguments to write, by the names of all of them; applications use only few sets."""
+
+    def find(self, names: tuple[str, ...], room: int) -> list[Argument]:
+        """Return those of a set that is not cached, and cache it if the names are short."""
+        command, found = arguments(names), []
+        for name in names:
+            if name not in LEFT_OUT:
+                position = command and command.fields.get(name)
+                shown = position.shown if position and not position.names_fields else None
+                found.append((name, f"{quoted(name, room)}:", position, shown))
+        if sum(len(written) for _, written, _, _ in found) <= min(room, _MAX_NAMES):
+            if len(self) >= _MAX_SETS:  # Clearing is cheaper than tracking the oldest.
+                self.clear()
+            self[names] = found
+        return found
 
 
 class _SanitizedText:
@@ -115,27 +140,30 @@ class _SanitizedText:
     """
 
     keys = _Keys(quoted)
-    keys_of_commands = _Keys(quoted, LEFT_OUT)
+    sets = _Arguments()
 
     def command(self, command: Mapping[str, Any], room: int) -> str:
-        position, keys, texts = arguments(command), self.keys_of_commands, []
-        fields = position.fields if position else _NO_FIELDS
-        for key, value in command.items():
-            text = keys.get(key)
-            if text is None:
-                text = keys.write(key, room)
-            if not text:
+        many = len(command) > _MANY
+        names = tuple(islice(command, room + len(LEFT_OUT))) if many else tuple(command)
+        texts = []
+        for name, written, position, shown in self.sets.get(names) or self.sets.find(names, room):
+            value = command[name]
+            kind = type(value)
+            # The few scalars here need not be counted: a text that is too long is cut at its end.
+            if shown is not None and kind in _SHOWN_TYPES:
+                texts.append(written + (shown(value, room) or HIDDEN))
                 continue
-            inner, kind = fields.get(key), type(value)
             if kind in SCALAR_TYPES:
-                text += HIDDEN if inner is None else self.scalar(value, inner, room)
-            elif kind is dict:
-                text += self.document(value, inner, room, _DEPTH - 2)
-            elif key == "documents" and isinstance(value, list | tuple) and value:
-                text += self.batch(value, room)
+                hidden = HIDDEN if position is None else self.scalar(value, position, room)
+                texts.append(written + hidden)
+                continue
+            if kind is dict:
+                text = self.document(value, position, room, _DEPTH - 2)
+            elif name == "documents" and isinstance(value, list | tuple) and value:
+                text = self.batch(value, room)
             else:
-                text += self.value(value, inner, room, _DEPTH - 1)
-            texts.append(text)
+                text = self.value(value, position, room, _DEPTH - 1)
+            texts.append(written + text)
             room -= len(text)
             if room < 0:
                 break
@@ -175,10 +203,11 @@ class _SanitizedText:
         for key, value in items:
             text = keys.get(key) or keys.write(key, room)
             inner, kind = fields.get(key), type(value)
-            if inner is None and others is not None and is_no_operator(key):
+            if inner is None and others is not None and type(key) is str and key[:1] != "$":
                 inner = others
             if kind in SCALAR_TYPES:
-                text += HIDDEN if inner is None else self.scalar(value, inner, room)
+                is_hidden = inner is None or inner.shown is None
+                text += HIDDEN if is_hidden else self.scalar(value, inner, room)
             elif kind is dict and depth:
                 text += self.document(value, inner, room, depth - 1)
             else:
