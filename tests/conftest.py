@@ -86,7 +86,7 @@ def _clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     told_failures._measured_at.set(-inf)
     told_failures._shown_at.set(-inf)
     in_flight._latest.set(0)
-    in_flight._retries.clear()
+    in_flight.retries.clear()
     in_progress._in_progress.clear()
     yield
     if MongoInstrumentor().is_instrumented_by_opentelemetry:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from operator import attrgetter
 from threading import Event, Timer
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from versions import needs_async
 
 import otel_mongo_apm
 from otel_mongo_apm import MongoInstrumentor
+from otel_mongo_apm._driver import event_fields
 from otel_mongo_apm._otel import shield
 from otel_mongo_apm._setup.client import (
     CommandTelemetry,  # Imports all modules that are watched.
@@ -127,6 +129,20 @@ BY_CONVENTION = [
 ]
 
 
+EVENTS = [
+    value
+    for name, value in vars(monitoring).items()
+    if name.endswith("Event") and not name.startswith("_")
+]
+# The properties of events, by what is read in their place.
+PROPERTIES = {
+    (event, event_fields.slot(event, name) or name): name
+    for event in EVENTS
+    for name, value in inspect.getmembers(event)
+    if isinstance(value, property)
+}
+
+
 class FaultError(Exception):
     """What is raised."""
 
@@ -161,13 +177,32 @@ class Faults:
             if origin.startswith("opentelemetry.") and is_called:
                 self._monkeypatch.setattr(module, name, self._watched(name, value))
 
+    def watch_fields(self, module: Any) -> None:
+        """Watch what a module has to read the fields of events with."""
+        for name, value in list(vars(module).items()):
+            if isinstance(value, attrgetter):
+                self._monkeypatch.setattr(module, name, self._watched_fields(value))
+
+    def _watched_fields(self, read: attrgetter[Any]) -> Callable[[Any], Any]:
+        attributes = read.__reduce__()[1]
+
+        def ask(event: Any) -> Any:
+            for attribute in attributes:
+                self._ask(f"{type(event).__name__}.{PROPERTIES[type(event), attribute]}")
+            return read(event)
+
+        return ask
+
+    def _ask(self, point: str) -> None:
+        self.asked[point] += 1
+        if point == self.failing:
+            raise FaultError(point)
+
     def _watched(self, point: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def ask(*args: Any, **kwargs: Any) -> Any:
             if sys._getframe(1).f_globals["__name__"].startswith(PACKAGE):
-                self.asked[point] += 1
-                if point == self.failing:
-                    raise FaultError(point)
+                self._ask(point)
             return original(*args, **kwargs)
 
         return ask
@@ -207,9 +242,9 @@ def faults(monkeypatch: pytest.MonkeyPatch, telemetry: InMemoryTelemetry) -> Fau
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE):
             faults.watch_functions(module)
-    for name, value in list(vars(monitoring).items()):
-        if name.endswith("Event") and not name.startswith("_"):
-            faults.watch_class(value)
+            faults.watch_fields(module)
+    for event in EVENTS:
+        faults.watch_class(event)
     return faults
 
 
@@ -334,6 +369,8 @@ def idle_in(client: pymongo.MongoClient) -> int:
 
 def is_counted_in_spite_of(point: str) -> bool:
     """Whether the counts of connections can be right: whose is it, if that cannot be asked?"""
+    if point == "ConnectionCheckedOutEvent.duration":  # It is read together with whose it is.
+        return False
     is_address = point.endswith((".address", ".connection_id"))
     return not (point.startswith("Connection") and is_address)
 

@@ -113,13 +113,13 @@ _numbers = count(1)
 _latest: ContextVar[int] = ContextVar("otel_mongo_apm_latest", default=0)
 
 # The retries that may follow, by the number of the command that failed.
-_retries: dict[int, Retry] = {}
+retries: dict[int, Retry] = {}
 
 
 def _expect(number: int, retry: Retry) -> None:
-    if len(_retries) >= MAX_RETRIES:  # Most failures are not retried; drop the oldest.
-        _retries.pop(next(iter(list(_retries))), None)
-    _retries[number] = retry
+    if len(retries) >= MAX_RETRIES:  # Most failures are not retried; drop the oldest.
+        retries.pop(next(iter(list(retries))), None)
+    retries[number] = retry
 
 
 # The request ID of this thread's or task's last command that is not kept in flight, because nothing
@@ -137,11 +137,12 @@ def fail_overlooked(request_id: int, operation_id: int | None) -> None:
 
 def is_after_failure() -> bool:
     """Whether this thread's or task's last command failed, so that a command now may be a retry."""
-    return bool(_retries) and _latest.get() in _retries
+    return _latest.get() in retries
 
 
 def in_flight_command(
     event: CommandStartedEvent,
+    request_id: int,
     signature: CommandSignature,
     latest_event: int,
     connection: Connection | None,
@@ -149,7 +150,7 @@ def in_flight_command(
     """Create a command; it is a retry if this caller's last one was of its operation and failed."""
     command = InFlightCommand()
     command.number = next(_numbers)
-    command.request_id = event.request_id
+    command.request_id = request_id
     command.signature = signature
     command.latest_event = latest_event
     command.connection = connection
@@ -157,7 +158,7 @@ def in_flight_command(
     command.span = INVALID_SPAN
     command.is_recording = False
     command.special = command.rows = command.failure = None
-    retry = _retries.pop(_latest.get(), None) if _retries else None
+    retry = retries.pop(_latest.get(), None) if retries else None
     if retry and retry.operation_id == event.operation_id:
         command.special = Special(retry)
     return command
@@ -196,6 +197,10 @@ class InFlightCommands:
             return None
         command = self._newest(request_id)
         return self._open.pop(command.number, None) if command else None
+
+    def has_own(self) -> bool:
+        """Whether this thread's or task's last command is still open."""
+        return _latest.get() in self._open
 
     def pop_checked_in(self, connection: CheckedIn) -> InFlightCommand | None:
         """Remove and return this caller's open command on a connection; mostly there is none."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.context import get_current
 from opentelemetry.trace import set_span_in_context
-from pymongo.monitoring import CommandListener
+from pymongo.monitoring import CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_mongo_apm._driver.command_names import COLLECTION_FIELDS, NO_FIELD
 from otel_mongo_apm._driver.documents import (
@@ -18,6 +18,7 @@ from otel_mongo_apm._driver.documents import (
     returned_rows,
     waits_for_documents,
 )
+from otel_mongo_apm._driver.event_fields import fields
 from otel_mongo_apm._driver.failures import (
     TELLS_INTERRUPTIONS,
     command_failure,
@@ -36,6 +37,7 @@ from .in_flight import (
     in_flight_command,
     is_after_failure,
     overlooked,
+    retries,
 )
 from .signatures import CommandSignatures
 
@@ -43,8 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from opentelemetry.trace import Span
-    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+    from pymongo.monitoring import CommandFailedEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._driver.client_reference import ClientReference
@@ -54,8 +55,18 @@ if TYPE_CHECKING:
 
     from .connections import CheckedIn, Connection, Connections
     from .in_flight import InFlightCommand, InFlightCommands
-    from .signatures import CommandSignature
     from .spans import CommandSpans
+
+_what_started = fields(
+    CommandStartedEvent,
+    "command_name",
+    "database_name",
+    "command",
+    "connection_id",
+    "request_id",
+)
+_what_succeeded = fields(CommandSucceededEvent, "reply", "duration_micros")
+_request_id = fields(CommandSucceededEvent, "request_id")
 
 # Commands that may open waiting cursors, continue cursors or close them, besides find.
 CURSOR_COMMANDS = frozenset({"aggregate", "getMore", "killCursors"})
@@ -116,28 +127,35 @@ class CommandTelemetry(CommandListener):
             telemetry.settings, self.client, telemetry.client_span, self._instruments
         )
 
-    def started(self, event: CommandStartedEvent) -> None:
+    # Helpers would make this shorter, but a call costs more than most of these lines.
+    def started(self, event: CommandStartedEvent) -> None:  # noqa: C901
         """Start the command's span, or postpone this if the server may delay the reply."""
         context = get_current()
         if not self.telemetry.is_on or (context and is_suppressed(context)):
             return
-        name, database, document = event.command_name, event.database_name, event.command
+        name, database, document, address, request_id = _what_started(event)
         collection = document.get(COLLECTION_FIELDS.get(name, NO_FIELD))
         if collection.__class__ is not str:
             collection = collection_name(name, database, document)
-        address = event.connection_id
         signature = self._signatures[name, database, collection, address]
         is_special = name in CURSOR_COMMANDS or TAILABLE in document
-        span = None
-        if not (self._keeps_all or is_special or signature.gate or is_after_failure()):
+        span, may_be_retry = None, retries and is_after_failure()
+        if not (self._keeps_all or is_special or signature.gate or may_be_retry):
             span = self.spans.plain(signature, context)
             if not span.is_recording():
-                overlooked.set(event.request_id)
+                overlooked.set(request_id)
                 return
-        command = self._in_flight_command(event, name, signature, span)
-        if command.special and self._instruments:  # It is a retry.
-            self._instruments.count_retries(signature.metric_attributes, 1)
-        if is_special:
+        try:
+            connection = None
+            if self._connections is not None:
+                connection = self._connections.of(name, (address, event.server_connection_id))
+            latest = self._timeline.latest
+            command = in_flight_command(event, request_id, signature, latest, connection)
+        except BaseException:
+            if span:
+                span.end()
+            raise
+        if is_special or command.special:
             self._look_closer(command, event, name, document)
         try:
             if span:
@@ -148,20 +166,6 @@ class CommandTelemetry(CommandListener):
             if displaced := self.in_flight.add(command):
                 self._interrupt(displaced, None)
 
-    def _in_flight_command(
-        self, event: CommandStartedEvent, name: str, signature: CommandSignature, span: Span | None
-    ) -> InFlightCommand:
-        try:
-            connection = None
-            if self._connections is not None:
-                named = signature.address, event.server_connection_id
-                connection = self._connections.of(name, named)
-            return in_flight_command(event, signature, self._timeline.latest, connection)
-        except BaseException:
-            if span:
-                span.end()
-            raise
-
     def _look_closer(
         self,
         command: InFlightCommand,
@@ -169,6 +173,8 @@ class CommandTelemetry(CommandListener):
         name: str,
         document: Mapping[str, Any],
     ) -> None:
+        if command.special and self._instruments:  # It is a retry.
+            self._instruments.count_retries(command.signature.metric_attributes, 1)
         if name == "getMore":
             special = command.special = command.special or Special()
             special.cursor = cursor = self._cursors.of(document)
@@ -183,17 +189,17 @@ class CommandTelemetry(CommandListener):
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """End the command's span; as an error if the reply contains one."""
-        command = self.in_flight.pop(event.request_id)
+        command = self.in_flight.pop(_request_id(event))
         if command is None:
             return
         try:
-            reply = event.reply
+            reply, microseconds = _what_succeeded(event)
             if "cursor" in reply:
                 command.rows = returned_rows(reply)
             if "writeErrors" in reply or "writeConcernError" in reply or "nErrors" in reply:
                 command.failure = _write_failure(reply)
             if command.special and (command.rows or command.failure):
-                self.spans.start_late(command, _seconds(event))
+                self.spans.start_late(command, _seconds(microseconds))
             if command.rows is not None:
                 cursor_id = reply["cursor"].get("id")
                 if cursor_id or command.special:
@@ -207,7 +213,7 @@ class CommandTelemetry(CommandListener):
             ):
                 self.spans.describe_end(command)
             if self._instruments:
-                self._measure(self._instruments, command, _seconds(event))
+                self._measure(self._instruments, command, _seconds(microseconds))
         finally:
             command.close()
 
@@ -221,7 +227,7 @@ class CommandTelemetry(CommandListener):
         try:
             # PyMongo publishes a failure while it is handling the exception.
             failure = command_failure(event.failure, sys.exc_info()[1])
-            seconds = _seconds(event)
+            seconds = _seconds(event.duration_micros)
             self.spans.start_late(command, seconds)
             command.fail(failure, event.operation_id)
             self.spans.fail(command, event)
@@ -295,7 +301,6 @@ def _write_failure(reply: Mapping[str, Any]) -> Failure | None:
     return failure
 
 
-def _seconds(event: CommandSucceededEvent | CommandFailedEvent) -> float:
+def _seconds(microseconds: int) -> float:
     # Up to 4.17, a clock that was set back made PyMongo's durations negative.
-    microseconds = event.duration_micros
     return microseconds / 1_000_000 if microseconds > 0 else 0.0

@@ -10,8 +10,10 @@ from opentelemetry.semconv.attributes.db_attributes import (
     DB_QUERY_TEXT,
 )
 from opentelemetry.trace import Link, SpanKind, StatusCode
+from pymongo.monitoring import CommandStartedEvent
 
 from otel_mongo_apm._driver.documents import batch_size
+from otel_mongo_apm._driver.event_fields import fields
 from otel_mongo_apm._otel.semconv import DB_RESPONSE_RETURNED_ROWS, DB_STATEMENT, RETRY_COUNT
 from otel_mongo_apm._otel.shield import shielded
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
-    from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+    from pymongo.monitoring import CommandFailedEvent, CommandSucceededEvent
 
     from otel_mongo_apm._cluster.timeline import Timeline
     from otel_mongo_apm._driver.failures import Failure
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     QueryText = Callable[[Mapping[str, Any]], str]
 
 SECOND = 1_000_000_000
+
+_command = fields(CommandStartedEvent, "command")
 
 # Looking up a member of an Enum costs as much as two calls.
 _CLIENT, _ERROR = SpanKind.CLIENT, StatusCode.ERROR
@@ -181,7 +185,7 @@ class CommandSpans:
             if size is not None and size != 1:
                 span.set_attribute(DB_OPERATION_BATCH_SIZE, size)
         if self._query_text:
-            document: Mapping[str, Any] = event.command
+            document: Mapping[str, Any] = _command(event)
             if self.telemetry.propagates_comments:
                 document = without_trace(document)
             text = self._query_text(document)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from pymongo.monitoring import ConnectionCheckOutFailedReason, ConnectionPoolListener
+from pymongo.monitoring import (
+    ConnectionCheckedInEvent,
+    ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedReason,
+    ConnectionCheckOutStartedEvent,
+    ConnectionPoolListener,
+)
 
 from otel_mongo_apm._cluster.timeline import ClusterEvent
 from otel_mongo_apm._driver.callers import caller, current_task
+from otel_mongo_apm._driver.event_fields import fields
 from otel_mongo_apm._driver.failures import (
     TELLS_INTERRUPTIONS,
     Failure,
@@ -31,10 +39,7 @@ from .pool import DEFAULT_MAX_SIZE, Pool
 
 if TYPE_CHECKING:
     from pymongo.monitoring import (
-        ConnectionCheckedInEvent,
-        ConnectionCheckedOutEvent,
         ConnectionCheckOutFailedEvent,
-        ConnectionCheckOutStartedEvent,
         ConnectionClosedEvent,
         ConnectionCreatedEvent,
         ConnectionReadyEvent,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 
     from otel_mongo_apm._cluster.state import Cluster
     from otel_mongo_apm._commands.connections import CheckedIn, Connections
+    from otel_mongo_apm._commands.in_flight import InFlightCommands
     from otel_mongo_apm._driver.client_reference import ClientReference
     from otel_mongo_apm._metrics.instruments import Instruments
     from otel_mongo_apm._otel.addresses import Address
@@ -62,9 +68,15 @@ _RAISED_LATER = {
     ConnectionCheckOutFailedReason.CONN_ERROR: "pymongo.errors.AutoReconnect",
 }
 
+_wanted_address = fields(ConnectionCheckOutStartedEvent, "address")
+_what_was_checked_out = fields(ConnectionCheckedOutEvent, "address", "connection_id", "duration")
+_what_was_checked_in = fields(ConnectionCheckedInEvent, "address", "connection_id")
+
 
 class CommandConnections(Protocol):
     """Gets to know when the connection of a command is returned or closed."""
+
+    in_flight: InFlightCommands
 
     def checked_in(self, connection: CheckedIn) -> None:
         """Called when this thread or task has returned a connection."""
@@ -203,18 +215,19 @@ class PoolTelemetry(ConnectionPoolListener):
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
         """Count a caller that waits."""
         if self._counts:
-            self._pools[event.address].wait_for(caller())
+            self._pools[_wanted_address(event)].wait_for(caller())
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
-        address, connection_id = event.address, event.connection_id
+        address, connection_id, seconds = _what_was_checked_out(event)
+        if seconds is None or seconds < 0:  # As in `_seconds`, which takes longer.
+            seconds = 0.0
         if self._connections is not None:
             self._connections.check_out((address, connection_id))
         pool = self._pools[address]
         if self._counts:
             pool.pending.pop(caller(), None)
-        pool.used[connection_id] = time.monotonic()
-        seconds = _seconds(event)
+        pool.used[connection_id] = monotonic()
         is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
             # An exemplar costs time, so only long waits have one.
@@ -248,22 +261,20 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """Count a connection as idle, and measure its use."""
-        address, connection_id = event.address, event.connection_id
+        address, connection_id = _what_was_checked_in(event)
         pool = self._pools[address]
         since = pool.used.pop(connection_id, None)
-        if self._commands:
+        if self._commands is not None and self._commands.in_flight.has_own():
             self._commands.checked_in((address, connection_id, since))
         if not self._measures_use:
             return
         instruments = self.telemetry.pool_instruments
         if instruments and since is not None:
-            seconds = time.monotonic() - since
+            seconds = monotonic() - since
             instruments.connection_use_time.record(seconds, pool.attributes)
 
 
-def _seconds(
-    event: ConnectionReadyEvent | ConnectionCheckedOutEvent | ConnectionCheckOutFailedEvent,
-) -> float:
+def _seconds(event: ConnectionReadyEvent | ConnectionCheckOutFailedEvent) -> float:
     seconds = event.duration
     if seconds is None or seconds < 0:  # Up to 4.17, a clock that was set back made it negative.
         return 0.0

@@ -26,7 +26,7 @@ from pymongo.monitoring import (
 )
 
 from otel_mongo_apm import Settings, event_listeners
-from otel_mongo_apm._commands import cursors, in_flight, signatures
+from otel_mongo_apm._commands import cursors, in_flight, listener, signatures
 from otel_mongo_apm._driver.client_reference import ClientReference
 from otel_mongo_apm._driver.failures import TELLS_INTERRUPTIONS
 from otel_mongo_apm._metrics import names
@@ -847,7 +847,7 @@ def test_expected_retries_are_bounded(commands, monkeypatch):
     for _ in range(10):
         Context().run(fail)
 
-    assert len(in_flight._retries) == 3
+    assert len(in_flight.retries) == 3
 
 
 def test_too_many_in_flight(commands, telemetry, monkeypatch):
@@ -1033,7 +1033,7 @@ def test_a_retry_of_what_nobody_saw():
 def test_a_command_without_a_record_is_not_left_open(monkeypatch):
     """If what is kept of a command cannot be made, the span that has started ends."""
     telemetry, commands = unmeasured(SAMPLED)
-    monkeypatch.setattr(CommandStartedEvent, "request_id", property(lambda _: 1 / 0))
+    monkeypatch.setattr(listener, "in_flight_command", lambda *_: 1 / 0)
     commands.started(started(FIND))
 
     assert telemetry.started_and_ended == (1, 1)
