@@ -162,7 +162,7 @@ def test_before_the_name_is_looked_up(srv_uri, telemetry):
         client.shop.users.find_one()
 
         assert [span.name for span in telemetry.commands] == ["find users"]
-        assert telemetry.named("mongodb.topology.discovery")
+        eventually(lambda: telemetry.named("mongodb.topology.discovery"), "the discovery")
         assert telemetry.points("db.client.connection.count")
         assert "event_listeners" not in repr(client)
 
