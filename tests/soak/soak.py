@@ -517,6 +517,9 @@ def soak(seconds: float, workers: int, seed: int, *, is_instrumented: bool = Tru
         objects, tables = leftovers.objects(), leftovers.tables()
         with ThreadPoolExecutor(1) as thread:  # With it goes the last command of its context.
             thread.submit(run, soaking, seconds, workers, findings).result()
+        # A thread of PyMongo's may still be killing a cursor of a client that is closed.
+        with contextlib.suppress(TimeoutError):
+            eventually(lambda: counts.ended == counts.started, "the last command's end", 10)
         durations = measured(soaking.reader)
     findings.found |= {"commands": soaking.sent.number, "done": dict(soaking.done)}
     if is_instrumented:
