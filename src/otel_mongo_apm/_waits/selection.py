@@ -52,13 +52,13 @@ class _SelectionObserver:
 
     def is_needed(self, topology: Any, seconds: float) -> bool:
         """Whether a successful selection is worth reporting; most are not."""
-        return seconds >= self._threshold or (
-            self._sees_cluster and self._shows_something(topology)
-        )
+        return seconds >= self._threshold or self._shows_something(topology)
 
     def _shows_something(self, topology: Any) -> bool:
         cluster = self._cluster
-        return bool(cluster.untold) or topology.description is not cluster.description
+        return self._sees_cluster and (
+            bool(cluster.untold) or topology.description is not cluster.description
+        )
 
     @quietly_shielded
     def ended(
@@ -67,7 +67,7 @@ class _SelectionObserver:
         """Report a slow or failed selection, and look at the cluster if it has changed."""
         if not self._telemetry.is_on:
             return
-        if self._sees_cluster and (error or self._shows_something(topology)):
+        if (self._sees_cluster and error) or self._shows_something(topology):
             self._cluster.open()  # A load-balanced client has no heartbeats that would open it.
             self._cluster.have_told()
         if error or seconds >= self._threshold:
@@ -107,16 +107,17 @@ def _observed(original: Callable[..., Any], is_in_force: IsInForce) -> Callable[
         observer: Any = getattr(self, _OBSERVER, _UNKNOWN)
         if observer is _UNKNOWN:
             observer = _find_observer(self)
-        if observer is None or not is_in_force():
+        if observer is None:
             return original(self, selector, operation, *args, **kwargs)
         began = monotonic()
         try:
             server = original(self, selector, operation, *args, **kwargs)
         except BaseException as error:
-            observer.ended(self, operation, monotonic() - began, error)
+            if is_in_force():
+                observer.ended(self, operation, monotonic() - began, error)
             raise
         seconds = monotonic() - began
-        if observer.is_needed(self, seconds):
+        if observer.is_needed(self, seconds) and is_in_force():
             observer.ended(self, operation, seconds)
         return server
 
@@ -131,16 +132,17 @@ def _observed_async(original: Callable[..., Any], is_in_force: IsInForce) -> Cal
         observer: Any = getattr(self, _OBSERVER, _UNKNOWN)
         if observer is _UNKNOWN:
             observer = _find_observer(self)
-        if observer is None or not is_in_force():
+        if observer is None:
             return await original(self, selector, operation, *args, **kwargs)
         began = monotonic()
         try:
             server = await original(self, selector, operation, *args, **kwargs)
         except BaseException as error:
-            observer.ended(self, operation, monotonic() - began, error)
+            if is_in_force():
+                observer.ended(self, operation, monotonic() - began, error)
             raise
         seconds = monotonic() - began
-        if observer.is_needed(self, seconds):
+        if observer.is_needed(self, seconds) and is_in_force():
             observer.ended(self, operation, seconds)
         return server
 
