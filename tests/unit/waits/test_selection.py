@@ -128,7 +128,8 @@ def test_undone(instrumented):
         with pytest.raises(pymongo.errors.ServerSelectionTimeoutError):
             select(client)
 
-    assert instrumented.spans == ()
+    # The thread that tells of clusters may just have been ending the discovery.
+    assert {span.name for span in instrumented.spans} <= {"mongodb.topology.discovery"}
 
 
 def test_it_looks_the_same(telemetry):
