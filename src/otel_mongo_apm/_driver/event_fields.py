@@ -33,7 +33,8 @@ def slot(event: type[Any], name: str) -> str | None:
     for cls in event.__mro__:
         if name not in vars(cls):
             continue
-        code = getattr(getattr(vars(cls)[name], "fget", None), "__code__", None)
+        found = vars(cls)[name]
+        code = getattr(found.fget, "__code__", None) if isinstance(found, property) else None
         if not isinstance(code, CodeType):
             return None
         if code.co_code == _RETURNS_ATTRIBUTE:
