@@ -94,7 +94,9 @@ def test_verbose(capsys):
     assert main(["--verbose"]) == 0
     printed = capsys.readouterr().out
 
-    assert re.search(r"^Wrapped methods of PyMongo\n(  .+\n)*  .*MongoClient", printed, re.MULTILINE)
+    assert re.search(
+        r"^Wrapped methods of PyMongo\n(  .+\n)*  .*MongoClient", printed, re.MULTILINE
+    )
     assert re.search(r"^Missing in PyMongo\n  nothing$", printed, re.MULTILINE)
 
 
