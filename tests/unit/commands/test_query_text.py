@@ -7,6 +7,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -721,6 +722,47 @@ def test_keys_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
     assert 0 < len(keys) <= 10
     assert max(map(len, keys)) < 100
+
+
+def test_sets_of_arguments_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sets of arguments there are, few are remembered, and none with long names."""
+    monkeypatch.setattr(query_text, "_MAX_SETS", 10)
+    sets = query_text._SANITIZED.sets
+    sets.clear()
+    for number in range(100):
+        text({"find": "a", f"argument{number}": 1})
+        text({"find": "a", f"{LONG}{number}": 1})
+
+    assert 0 < len(sets) <= 10
+    assert max(len(name) for names in sets for name in names) < 100
+
+
+def test_a_command_with_many_arguments() -> None:
+    """Of a command with more arguments than there is room for, few are read."""
+    many = {f"argument{number}": number for number in range(1_000)}
+    read = []
+
+    class Command(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            read.append(name)
+            return super().__getitem__(name)
+
+    command = Command({"find": "a", "lsid": {}, **many})
+    written = sanitized(command, 100)
+
+    assert written == sanitized({"find": "a", **dict(islice(many.items(), 20))}, 100)
+    assert len(written) == 100
+    assert len(read) < 120
+    assert sanitized(command, 100_000).count('"?"') == 1_000
+    assert not any("argument999" in names for names in query_text._SANITIZED.sets)
+
+
+def test_names_without_room_are_not_remembered() -> None:
+    """The names of arguments that were cut for want of room are whole where there is room."""
+    command = {"find": "a", "an_argument_that_no_other_test_has": 1}
+    sanitized(command, 20)
+
+    assert text(command) == '{"find":"a","an_argument_that_no_other_test_has":"?"}'
 
 
 def test_a_key_without_room_is_not_remembered() -> None:
