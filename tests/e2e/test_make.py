@@ -34,30 +34,56 @@ def made(tmp_path):
     return tmp_path
 
 
-def test_a_failure_hides_no_other(made):
-    """Whatever fails, `make test` runs all of its steps, and then it fails."""
+def make(made, target):
+    """The exit status of make, and how it has called pytest."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     process = subprocess.run(
-        ["make", "test"], cwd=made, env=inherited, capture_output=True, check=False
+        ["make", target], cwd=made, env=inherited, capture_output=True, check=False
     )
-    steps = [line.split() for line in (made / "pytest.log").read_text("utf-8").splitlines()]
+    return process.returncode, (made / "pytest.log").read_text("utf-8").splitlines()
 
-    assert process.returncode != 0
-    assert [step[0] for step in steps] == [
-        *[".venv/bin/pytest"] * 2,
-        *[".venv-oldest/bin/pytest"] * 2,
-        ".venv-recipes/bin/pytest",
+
+def test_a_failure_hides_no_other(made):
+    """Whatever fails, `make test` runs all of its steps, and then it fails."""
+    status, steps = make(made, "test")
+
+    assert status != 0
+    assert [step.split()[0] for step in steps] == [
+        *[".venv/bin/pytest"] * 3,
+        *[".venv-oldest/bin/pytest"] * 3,
+        *[".venv-recipes/bin/pytest"] * 2,
     ]
-    assert ["-n" in step for step in steps] == [True, False, True, False, True]
+    side_by_side = [True, False, False]
+    assert [" -n " in step for step in steps] == [*side_by_side, *side_by_side, True, False]
+
+
+def test_what_fails_side_by_side_runs_again(made):
+    """What has failed beside others decides when it has run once more by itself."""
+    for environment in (".venv", ".venv-oldest", ".venv-recipes"):
+        program = made / environment / "bin" / "pytest"
+        program.write_text(FAILING.replace("exit 1", 'case "$*" in *" -n "*) exit 1; esac'))
+    status, steps = make(made, "test")
+
+    assert status == 0
+    again = [False, True, False]
+    assert ["--last-failed" in step for step in steps] == [*again, *again, False, True]
+
+
+def test_what_passes_runs_once(made):
+    """Nothing runs again if nothing has failed."""
+    (made / ".venv" / "bin" / "pytest").write_text(FAILING.replace("exit 1", ""))
+    status, steps = make(made, "test-newest")
+
+    assert status == 0
+    assert ["--last-failed" in step for step in steps] == [False, False]
 
 
 def test_steps_complement_each_other(made):
-    """What the first step leaves out is what the second runs, and all count for coverage."""
-    subprocess.run(["make", "test-newest"], cwd=made, capture_output=True, check=False)
-    first, second = (made / "pytest.log").read_text("utf-8").splitlines()
+    """What the first step leaves out is what the last runs, and all count for coverage."""
+    _, (first, again, last) = make(made, "test-newest")
 
-    assert ("-m not alone " in first, "-m alone " in second) == (True, True)
-    assert ("--cov-append" in first, "--cov-append" in second) == (False, True)
+    assert ("-m not alone " in first, "-m not alone " in again, "-m alone " in last) == (True,) * 3
+    assert ["--cov-append" in step for step in (first, again, last)] == [False, True, True]
 
 
 def test_release_check(made):
