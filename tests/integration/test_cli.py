@@ -272,3 +272,32 @@ def test_help():
     assert process.returncode == 0
     assert "usage: otel-mongo-apm" in process.stdout
     assert "The exit status is 1 if" in process.stdout
+
+
+SIGNALS = ("TRACES", "METRICS", "LOGS")
+
+
+def test_no_distro(without):
+    """Without opentelemetry-distro, `opentelemetry-instrument` sets up no SDK, and that is told."""
+    nothing = {f"OTEL_{signal}_EXPORTER": "none" for signal in SIGNALS}
+    process = run(**nothing, **without("opentelemetry_distro"))
+    told = process.stdout.partition("\nExported under opentelemetry-instrument\n  ")[2]
+
+    assert (process.returncode, process.stderr) == (0, "")
+    assert told.splitlines()[0] == (
+        "nothing, unless the application sets up the SDK:"
+        " opentelemetry-distro, which would do it, is not installed"
+    )
+    assert told.endswith("\nProblems\n  none\n")
+
+
+def test_variables_without_effect(without):
+    """A variable that only a distribution reads is wrong without one."""
+    status, found = diagnosis(**without("opentelemetry_distro"))
+
+    assert (status, found["lacks_distro"], found["exports"]) == (1, True, [])
+    why = "install opentelemetry-distro, which sets up the SDK."
+    assert found["problems"] == [
+        f"OTEL_{signal}_EXPORTER has no effect under opentelemetry-instrument: {why}"
+        for signal in SIGNALS
+    ]

@@ -11,7 +11,7 @@ from otel_mongo_apm._otel.outcome import Outcome
 from otel_mongo_apm._otel.semconv import SCOPE_NAME
 from otel_mongo_apm._version import __version__
 
-from .exporters import Export, exports, sdk_problems
+from .exporters import Export, exports, nothing_sets_up_sdk, sdk_problems
 from .installed import DRIVER, Distribution, automatic, conflict, distributions
 from .others import others
 from .secrets import without_credentials
@@ -38,6 +38,7 @@ class Diagnosis:
         native_tracing: Whether PyMongo makes spans by itself; none without PyMongo.
         hooks: What of PyMongo is wrapped, and what it lacks; none without PyMongo.
         exports: What `opentelemetry-instrument` has the SDK export.
+        lacks_distro: Whether nothing sets up the SDK under `opentelemetry-instrument`.
         conflict: What comes of opentelemetry-instrumentation-pymongo, if it is there.
         others: Who else traces PyMongo, and not for OpenTelemetry.
         trial: How a ping went, if there was a URI to try.
@@ -53,6 +54,7 @@ class Diagnosis:
     native_tracing: str | None = None
     hooks: Hooks | None = None
     exports: Sequence[Export] = ()
+    lacks_distro: bool = field(default_factory=nothing_sets_up_sdk)
     conflict: str | None = None
     others: Sequence[str] = field(default_factory=lambda: list(others()))
     trial: Trial | None = None

@@ -46,9 +46,17 @@ class Export:
     problem: str | None = None
 
 
+def nothing_sets_up_sdk() -> bool:
+    """Whether there is an SDK, but nothing that sets it up under `opentelemetry-instrument`."""
+    has_sdk = installed_version("opentelemetry-sdk") is not None
+    return has_sdk and not entry_points(group="opentelemetry_configurator")
+
+
 def exports() -> list[Export]:
     """What `opentelemetry-instrument` exports; nothing if there is no SDK that it could set up."""
     if not installed_version("opentelemetry-sdk") or os.environ.get("OTEL_CONFIG_FILE"):
+        return []
+    if nothing_sets_up_sdk():
         return []
     return [export for signal in _SIGNALS for export in _exports(signal)]
 
@@ -57,6 +65,9 @@ def sdk_problems() -> Iterator[str]:
     """Yield what the SDK's variables turn off."""
     if _variable("OTEL_SDK_DISABLED").lower() == "true":
         yield "OTEL_SDK_DISABLED=true: there are no spans, no metrics and no log events."
+        return
+    if nothing_sets_up_sdk():
+        yield from _variables_without_effect()
         return
     if os.environ.get("OTEL_CONFIG_FILE"):  # Then the SDK reads no other variable.
         return
@@ -70,8 +81,18 @@ def sdk_problems() -> Iterator[str]:
             yield f"OTEL_TRACES_SAMPLER_ARG=0 for the sampler {sampler}: no span is sampled."
 
 
+def _variables_without_effect() -> Iterator[str]:
+    exporters = [f"OTEL_{signal.upper()}_EXPORTER" for signal in _SIGNALS]
+    for variable in (*exporters, "OTEL_CONFIG_FILE"):
+        if _variable(variable).lower() not in {"", "none"}:
+            yield (
+                f"{variable} has no effect under opentelemetry-instrument:"
+                " install opentelemetry-distro, which sets up the SDK."
+            )
+
+
 def _exports(signal: str) -> Iterator[Export]:
-    # The distribution sets this default; without it there is none.
+    # The default of opentelemetry-distro; others that set up the SDK may have another.
     default = "otlp" if installed_version("opentelemetry-distro") else "none"
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     for name in (_variable(variable) or default).split(","):

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from .trial import Trial
 
 
+_NO_DISTRO = (
+    "nothing, unless the application sets up the SDK:"
+    " opentelemetry-distro, which would do it, is not installed"
+)
+
+
 def text(found: Diagnosis, *, is_verbose: bool = False) -> str:
     """Write down what was found, the problems last; if verbose, what of PyMongo is wrapped, too."""
     return "\n".join(_lines(found, is_verbose=is_verbose))
@@ -30,10 +36,11 @@ def _lines(found: Diagnosis, *, is_verbose: bool) -> Iterator[str]:
     if found.native_tracing:
         yield from _section("PyMongo's own tracing", [found.native_tracing])
     yield from _section("Settings", _table(map(_setting, found.settings)))
-    if found.exports:
-        yield from _section(
-            "Exported under opentelemetry-instrument", _table(map(_export, found.exports))
-        )
+    exported = _table(map(_export, found.exports)) if found.exports else []
+    if found.lacks_distro:
+        exported = [_NO_DISTRO]
+    if exported:
+        yield from _section("Exported under opentelemetry-instrument", exported)
     if found.hooks and is_verbose:
         yield from _section("Wrapped methods of PyMongo", found.hooks.found)
         yield from _section("Missing in PyMongo", found.hooks.missing or ["nothing"])
