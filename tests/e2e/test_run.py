@@ -173,6 +173,8 @@ def test_an_application(run):
     )
     assert "find orders" in spans(ended.stderr)
     assert re.search(r"^ db\.client\.operation\.duration  s ", ended.stderr, re.MULTILINE)
+    assert "mongodb.client.topology.writable" in ended.stderr
+    assert "mongodb.client.retries" not in ended.stderr  # It is 0.
 
 
 def test_a_module_by_its_name(run, tmp_path):

@@ -36,14 +36,16 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 def metrics_table(metrics: Sequence[Exported]) -> Table:
-    """Draw metrics: of a histogram the count, average and sum, of the others their value."""
+    """Draw metrics: of a histogram the count, average and sum, of the others their value.
+
+    Counters that are still 0 are left out. They exist so that a backend sees the first increase.
+    """
     table = Table("Metric", box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
     table.columns[0].ratio = 1
     for heading in ("Count", "Average", "Sum or value"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for title, members in groupby(
-        sorted(metrics, key=_order), lambda metric: group(metric["name"])
-    ):
+    shown = sorted(filter(_has_something, metrics), key=_order)
+    for title, members in groupby(shown, lambda metric: group(metric["name"])):
         table.add_section()
         table.add_row(Text(title, "bold cyan"))
         for metric in members:
@@ -97,6 +99,11 @@ def point_text(attributes: Mapping[str, Any]) -> Text:
 
 def _order(metric: Exported) -> tuple[int, str]:
     return list(GROUPS).index(group(metric["name"])), metric["name"]
+
+
+def _has_something(metric: Exported) -> bool:
+    data = metric["data"]
+    return not data.get("is_monotonic") or any(point["value"] for point in data["data_points"])
 
 
 def _add_rows(table: Table, metric: Exported) -> None:
