@@ -108,12 +108,14 @@ class CommandSpans:
             event: PyMongo's event of its start.
             context: The parent context. Default: the current one.
             start_time: The start in nanoseconds since the epoch. Default: now.
-            attributes: The attributes at the start. Default: those of its signature.
+            attributes: The attributes at the start, if it is known that the command has a span.
+                Default: those of its signature, if such a command has one.
         """
         signature, special = command.signature, command.special
-        if signature.gate and not signature.gate(event):
-            return
-        attributes = attributes or signature.attributes
+        if attributes is None:
+            if signature.gate and not signature.gate(event):
+                return
+            attributes = signature.attributes
         links: tuple[Link, ...] = ()
         if special and self.tells_causes:
             attributes, links = _with_retry(attributes, special.retry), tuple(_links(special))
