@@ -21,6 +21,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -538,22 +539,30 @@ def control(arguments: argparse.Namespace) -> Iterator[subprocess.Popen[bytes]]:
     """Let another process do the same, uninstrumented."""
     numbers = ("--minutes", arguments.minutes, "--workers", arguments.workers)
     command = [sys.executable, __file__, "--uninstrumented", *map(str, numbers)]
-    with subprocess.Popen(
-        [*command, "--seed", str(arguments.seed)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as log,
+        subprocess.Popen(
+            [*command, "--seed", str(arguments.seed)], stdout=subprocess.PIPE, stderr=log
+        ) as process,
+    ):
         try:
             yield process
         finally:
             process.terminate()
+            if process.returncode:
+                log.seek(0)
+                sys.stderr.write(f"The uninstrumented twin's last words:\n{log.read()[-4_000:]}")
 
 
 def soak_and_compare(arguments: argparse.Namespace) -> Findings:
     """Soak, and see what memory is taken that is not PyMongo's."""
     with control(arguments) as process:
         findings = soak(arguments.minutes * 60, arguments.workers, arguments.seed)
-        uninstrumented = json.loads(process.communicate()[0])
+        said = process.communicate()[0]
+    if not said:  # PyMongo may lose a lock to a cancellation, and then nothing comes to rest.
+        findings.wrong.append("The uninstrumented twin failed, so there is nothing to compare with")
+        return findings
+    uninstrumented = json.loads(said)
     findings.found["uninstrumented"] = {
         what: uninstrumented[what] for what in ("commands", "growth", "wrong")
     }
