@@ -116,7 +116,10 @@ COMMANDS[EXPLAIN] = Position(fields={EXPLAIN: EXPLAINED})
 
 
 def arguments(command: Iterable[str]) -> Position | None:
-    """Return the arguments of a command, or of one with such names of arguments, if it is known.
+    """Return the arguments that a known command takes; None for another.
+
+    Args:
+        command: The command, or the names of its arguments in their order.
 
     >>> arguments({"find": "users"}).of("limit") is NUMBER
     True

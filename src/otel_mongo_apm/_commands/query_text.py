@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .positions import Position, Shown
 
     # An argument's name, the text of its name, its position, and what writes a scalar there. The
-    # last is None if scalars are hidden, or with hidden names of fields.
+    # last is None if scalars are hidden, and where they name fields, which may be hidden as well.
     Argument = tuple[str, str, Position | None, Shown | None]
 
 # Levels of documents and lists, the command being the first.
@@ -106,26 +106,35 @@ class _Keys(dict[object, str]):
         return written
 
 
-# How many sets of arguments are cached, and the maximum length of all names of one.
+# How many sets of arguments are cached, and the maximum length of all names in one of them.
 _MAX_SETS = 1_000
-_MAX_NAMES = 512
+_MAX_NAMES = 256
 
 # PyMongo creates no command with more arguments.
 _MANY = 64
 
 
 class _Arguments(dict[tuple[str, ...], "list[Argument]"]):
-    """The arguments to write, by the names of all of them; applications use only few sets."""
+    """Which arguments of a command are written, and how, by the names of all its arguments.
+
+    It is a cache, because an application uses only a few sets of arguments.
+    """
 
     def find(self, names: tuple[str, ...], room: int) -> list[Argument]:
-        """Return those of a set that is not cached, and cache it if the names are short."""
-        command, found = arguments(names), []
+        """Find out what is not cached, and cache it if the names are short."""
+        command, found, length = arguments(names), [], 0
+        room = max(room, _MAX_NAMES)
         for name in names:
             if name not in LEFT_OUT:
                 position = command and command.fields.get(name)
                 shown = position.shown if position and not position.names_fields else None
-                found.append((name, f"{quoted(name, room)}:", position, shown))
-        if sum(len(written) for _, written, _, _ in found) <= min(room, _MAX_NAMES):
+                written = f"{quoted(name, room)}:"
+                found.append((name, written, position, shown))
+                length += len(written)
+                if length > room:  # The text is cut before the next argument.
+                    break
+        # An application's own kinds of strings may refer to anything, which must not be kept alive.
+        if length <= _MAX_NAMES and {str}.issuperset(map(type, names)):
             if len(self) >= _MAX_SETS:  # Clearing is cheaper than tracking the oldest.
                 self.clear()
             self[names] = found
@@ -144,7 +153,7 @@ class _SanitizedText:
 
     def command(self, command: Mapping[str, Any], room: int) -> str:
         many = len(command) > _MANY
-        names = tuple(islice(command, room + len(LEFT_OUT))) if many else tuple(command)
+        names = tuple(islice(command, max(room, 0) + len(LEFT_OUT))) if many else tuple(command)
         texts = []
         for name, written, position, shown in self.sets.get(names) or self.sets.find(names, room):
             value = command[name]

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 def fields(event: type[Any], *names: str) -> Callable[[Any], Any]:
-    """Return a function that reads fields of events of a class; of several, a tuple.
+    """Return a function that reads fields of events; it returns a tuple if there are several.
 
     The fields of PyMongo's events are properties, and each costs a call of a Python function. Most
-    only return a slot, so that is read in their place, which takes a sixth of the time.
+    only return a slot, so that is read in their place, which takes a sixth of the time. A property
+    that somebody replaces later, or in a subclass of the event, is not called.
 
     >>> from pymongo.monitoring import ConnectionCheckedInEvent
     >>> read = fields(ConnectionCheckedInEvent, "address", "connection_id")
@@ -34,8 +35,8 @@ def slot(event: type[Any], name: str) -> str | None:
         if name not in vars(cls):
             continue
         found = vars(cls)[name]
-        code = getattr(found.fget, "__code__", None) if isinstance(found, property) else None
-        if not isinstance(code, CodeType):
+        code = getattr(found.fget, "__code__", None) if type(found) is property else None
+        if not isinstance(code, CodeType) or code.co_argcount != 1:
             return None
         if code.co_code == _RETURNS_ATTRIBUTE:
             attribute = code.co_names[0]
@@ -47,7 +48,7 @@ def slot(event: type[Any], name: str) -> str | None:
 
 
 class _Examples:
-    """Properties whose code is compared with that of PyMongo's."""
+    """Properties whose code is compared with that of PyMongo's properties."""
 
     @property
     def returns_attribute(self) -> Any:

@@ -757,6 +757,32 @@ def test_a_command_with_many_arguments() -> None:
     assert not any("argument999" in names for names in query_text._SANITIZED.sets)
 
 
+def test_long_names_cost_their_room() -> None:
+    """Of names that are longer than the room together, only those in it are written."""
+    names = [f"{number}{LONG}" for number in range(2_000)]
+    found = query_text._SANITIZED.sets.find(("find", *names), 1_000)
+
+    assert len(found) == 2
+    assert len(sanitized({"find": "a", **dict.fromkeys(names, 1)}, 1_000)) == 1_000
+
+
+class Name(str):
+    """A string of the application's, which may refer to anything."""
+
+    __slots__ = ("__weakref__", "document")
+
+
+def test_an_applications_own_strings_are_not_kept() -> None:
+    """An argument whose name is of another type than str is forgotten with its command."""
+    name = Name("filter")
+    reference = weakref.ref(name)
+    assert text({"find": "a", name: {"b": 1}}) == '{"find":"a","filter":{"b":"?"}}'
+    del name
+    gc.collect()
+
+    assert reference() is None
+
+
 def test_names_without_room_are_not_remembered() -> None:
     """The names of arguments that were cut for want of room are whole where there is room."""
     command = {"find": "a", "an_argument_that_no_other_test_has": 1}

@@ -84,6 +84,14 @@ class Derived(Base):
         return self.unknown
 
 
+class Property(property):
+    """It does more than its getter."""
+
+
+class Special(Base):
+    name = Property(lambda self: self._name)
+
+
 class Overridden(Base):
     @property
     def name(self):
@@ -97,6 +105,7 @@ class Overridden(Base):
         (Derived, "name", "_name"),
         (Derived, "called", None),
         (Overridden, "name", None),
+        (Special, "name", None),
         (Base, "loud", None),
         (Base, "initial", None),
         (Base, "by_another", None),
