@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import os
+import subprocess
+import sys
 import threading
 from time import monotonic
 
@@ -147,21 +149,30 @@ def test_contexts(explanations, monkeypatch):
     assert timeouts == [None]
 
 
+FORKING = """
+import os, threading
+from otel_mongo_apm._explain import queue
+
+hold = threading.Event()
+queue.explanations.add(lambda: hold.wait(10))
+queue.explanations.add(lambda: None)
+child = os.fork()
+if not child:
+    asked = threading.Event()
+    before = len(queue.explanations)
+    queue.explanations.add(asked.set)
+    print(before, asked.wait(10), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+hold.set()
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 def test_fork():
     """In the child nothing waits and there is no thread, until there is something to ask."""
-    hold = threading.Event()
-    queue.explanations.add(lambda: hold.wait(10))
-    queue.explanations.add(lambda: None)
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        asked = threading.Event()
-        before = len(queue.explanations)
-        queue.explanations.add(asked.set)
-        os.write(write, f"{before} {asked.wait(10)}".encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    hold.set()
+    process = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=True
+    )
 
-    assert os.read(read, 100) == b"0 True"
+    assert process.stdout == "0 True\n"
