@@ -212,6 +212,7 @@ class _SanitizedText:
         for key, value in items:
             text = keys.get(key) or keys.write(key, room)
             inner, kind = fields.get(key), type(value)
+            # As `Position.of` has it, which would cost two calls.
             if inner is None and others is not None and type(key) is str and key[:1] != "$":
                 inner = others
             if kind in SCALAR_TYPES:

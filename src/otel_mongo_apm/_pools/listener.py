@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from time import monotonic
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
@@ -195,7 +194,7 @@ class PoolTelemetry(ConnectionPoolListener):
             pool.pending[waiting] = event.connection_id
         if instruments := self.telemetry.pool_instruments:
             instruments.connection_create_time.record(
-                _seconds(event), pool.attributes, NOBODYS_CONTEXT
+                _seconds(event.duration), pool.attributes, NOBODYS_CONTEXT
             )
 
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
@@ -219,15 +218,14 @@ class PoolTelemetry(ConnectionPoolListener):
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         """Count a connection as used, and measure the wait for it."""
-        address, connection_id, seconds = _what_was_checked_out(event)
-        if seconds is None or seconds < 0:  # As in `_seconds`, which takes longer.
-            seconds = 0.0
+        address, connection_id, duration = _what_was_checked_out(event)
         if self._connections is not None:
             self._connections.check_out((address, connection_id))
         pool = self._pools[address]
         if self._counts:
             pool.pending.pop(caller(), None)
         pool.used[connection_id] = monotonic()
+        seconds = _seconds(duration)
         is_slow = seconds >= self._threshold
         if instruments := self.telemetry.pool_instruments:
             # An exemplar costs time, so only long waits have one.
@@ -257,7 +255,7 @@ class PoolTelemetry(ConnectionPoolListener):
             error = {**pool.attributes, ERROR_TYPE: failure.error_type}
             instruments.check_out_failures.add(1, error)
         if self.waits:
-            self.waits.checked_out(event.address, pool.name, _seconds(event), failure)
+            self.waits.checked_out(event.address, pool.name, _seconds(event.duration), failure)
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """Count a connection as idle, and measure its use."""
@@ -274,11 +272,9 @@ class PoolTelemetry(ConnectionPoolListener):
             instruments.connection_use_time.record(seconds, pool.attributes)
 
 
-def _seconds(event: ConnectionReadyEvent | ConnectionCheckOutFailedEvent) -> float:
-    seconds = event.duration
-    if seconds is None or seconds < 0:  # Up to 4.17, a clock that was set back made it negative.
-        return 0.0
-    return seconds
+def _seconds(duration: float | None) -> float:
+    # Up to 4.17, a clock that was set back made it negative.
+    return 0.0 if duration is None or duration < 0 else duration
 
 
 def _check_out_failure(event: ConnectionCheckOutFailedEvent) -> Failure:
@@ -291,7 +287,7 @@ def _check_out_failure(event: ConnectionCheckOutFailedEvent) -> Failure:
 def _pool_cleared(address: Address, pool: Pool) -> ClusterEvent:
     return ClusterEvent(
         CLIENT_POOL_CLEARED,
-        time.time_ns(),
+        time_ns(),
         {**server_attributes(address), POOL_NAME: pool.name},
         f"Connection pool {pool.name} cleared",
         address,
