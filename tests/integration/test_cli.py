@@ -291,6 +291,18 @@ def test_no_distro(without):
     assert told.endswith("\nProblems\n  none\n")
 
 
+def test_a_sampler_without_a_distro(without):
+    """The SDK reads the variable of the sampler whoever sets it up."""
+    nothing = {f"OTEL_{signal}_EXPORTER": "none" for signal in SIGNALS}
+    sampler = {"OTEL_TRACES_SAMPLER": "always_off"}
+    status, found = diagnosis(**nothing, **sampler, **without("opentelemetry_distro"))
+
+    assert (status, found["problems"]) == (
+        1,
+        ["OTEL_TRACES_SAMPLER=always_off: no span is sampled."],
+    )
+
+
 def test_variables_without_effect(without):
     """A variable that only a distribution reads is wrong without one."""
     status, found = diagnosis(**without("opentelemetry_distro"))

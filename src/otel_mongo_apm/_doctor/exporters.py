@@ -54,9 +54,9 @@ def nothing_sets_up_sdk() -> bool:
 
 def exports() -> list[Export]:
     """What `opentelemetry-instrument` exports; nothing if there is no SDK that it could set up."""
-    if not installed_version("opentelemetry-sdk") or os.environ.get("OTEL_CONFIG_FILE"):
+    if not installed_version("opentelemetry-sdk") or nothing_sets_up_sdk():
         return []
-    if nothing_sets_up_sdk():
+    if os.environ.get("OTEL_CONFIG_FILE"):
         return []
     return [export for signal in _SIGNALS for export in _exports(signal)]
 
@@ -68,10 +68,9 @@ def sdk_problems() -> Iterator[str]:
         return
     if nothing_sets_up_sdk():
         yield from _variables_without_effect()
+    elif os.environ.get("OTEL_CONFIG_FILE"):  # Then the SDK reads no other variable.
         return
-    if os.environ.get("OTEL_CONFIG_FILE"):  # Then the SDK reads no other variable.
-        return
-    if _variable("OTEL_TRACES_EXPORTER").lower() == "none":
+    elif _variable("OTEL_TRACES_EXPORTER").lower() == "none":
         yield "OTEL_TRACES_EXPORTER=none: no traces are exported."
     sampler = _variable("OTEL_TRACES_SAMPLER").lower()
     if sampler in _NEVER:

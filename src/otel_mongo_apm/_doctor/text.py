@@ -36,9 +36,7 @@ def _lines(found: Diagnosis, *, is_verbose: bool) -> Iterator[str]:
     if found.native_tracing:
         yield from _section("PyMongo's own tracing", [found.native_tracing])
     yield from _section("Settings", _table(map(_setting, found.settings)))
-    exported = _table(map(_export, found.exports)) if found.exports else []
-    if found.lacks_distro:
-        exported = [_NO_DISTRO]
+    exported = [_NO_DISTRO] if found.lacks_distro else list(_table(map(_export, found.exports)))
     if exported:
         yield from _section("Exported under opentelemetry-instrument", exported)
     if found.hooks and is_verbose:
