@@ -10,7 +10,10 @@ WORKERS ?= auto
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 2
 # What has failed side by side runs once more by itself: real servers on a busy machine may take
 # longer than a test waits. Both results are printed.
-AGAIN = --last-failed --last-failed-no-failures none
+# The second argument is of the second run alone.
+define side_by_side
+$(1) $(SIDE_BY_SIDE) || $(1) --last-failed --last-failed-no-failures none $(2)
+endef
 FOR_OLDEST := tests/unit tests/wire tests/integration tests/conformance
 
 # Where `go install` puts programs, too.
@@ -70,20 +73,18 @@ test:
 QUIET_COVERAGE = --cov --cov-report= --cov-fail-under=0
 test-newest: .venv/installed
 	@status=0; \
-	$(BIN)/pytest -m 'not alone' $(SIDE_BY_SIDE) $(QUIET_COVERAGE) || \
-	$(BIN)/pytest -m 'not alone' $(AGAIN) $(QUIET_COVERAGE) --cov-append || status=1; \
+	$(call side_by_side,$(BIN)/pytest -m 'not alone' $(QUIET_COVERAGE),--cov-append) || status=1; \
 	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term || status=1; \
 	exit $$status
 
 test-oldest: .venv-oldest/installed
 	@status=0; \
-	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow' $(SIDE_BY_SIDE) || \
-	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow' $(AGAIN) || status=1; \
+	$(call side_by_side,.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'not alone and not slow') || status=1; \
 	.venv-oldest/bin/pytest $(FOR_OLDEST) -m 'alone and not slow' || status=1; \
 	exit $$status
 
 test-recipes: .venv-recipes/installed
-	.venv-recipes/bin/pytest tests/recipes $(SIDE_BY_SIDE) || .venv-recipes/bin/pytest tests/recipes $(AGAIN)
+	$(call side_by_side,.venv-recipes/bin/pytest tests/recipes)
 
 lint: .venv/installed
 	$(BIN)/ruff check
